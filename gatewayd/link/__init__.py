@@ -1,0 +1,1 @@
+"""The link: keeping a lock within reach of its gateway."""
