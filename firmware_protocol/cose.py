@@ -1,0 +1,204 @@
+"""COSE_Sign1 and COSE_Sign with Ed25519 and domain separation (docs/protocol.md §3, RFC 9052 §4).
+
+The protected header is `{1: -8, 4: kid}` and nothing else, the unprotected one is empty, and
+`external_aad` is the domain, which carries type and version: an object presented as another never
+verifies. Signatures are checked over the received bytes, and an object is named by their SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from nacl.exceptions import BadSignatureError
+from nacl.signing import VerifyKey
+
+from firmware_protocol import cbor
+from firmware_protocol.codes import Code
+from firmware_protocol.constants import DOMAIN_PREFIX, ID_SIZE, KID_SIZE
+from firmware_protocol.errors import LocalProtocolError, RemoteProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nacl.signing import SigningKey
+
+SIGNATURE_SIZE: Final = 64
+SIGNATURE_COUNT_MAX: Final = 8
+"""Most signatures on one object: each costs the verifier a curve operation."""
+
+_BODY_PROTECTED_EMPTY: Final = b""
+"""RFC 9052 §3: an empty protected header is the zero-length byte string."""
+
+
+def kid_of(verify_key: bytes) -> bytes:
+    """Return the key id of an Ed25519 public key: the first 8 bytes of its SHA-256."""
+    return hashlib.sha256(verify_key).digest()[:KID_SIZE]
+
+
+def id_of(verify_key: bytes) -> bytes:
+    """Return the id of the gateway or lock that holds this Ed25519 public key."""
+    return hashlib.sha256(verify_key).digest()[:ID_SIZE]
+
+
+def sign1(payload: bytes, *, key: SigningKey, domain: str) -> bytes:
+    """Return a COSE_Sign1 over `payload`; `domain` is the last part of it, "grant" for one."""
+    protected = _protected(bytes(key.verify_key))
+    message = sig_structure1(protected, _external_aad(domain), payload)
+    return cbor.encode(cbor.Tag(cbor.TAG_SIGN1, [protected, {}, payload, key.sign(message).signature]))
+
+
+def sign_many(payload: bytes, *, keys: Sequence[SigningKey], domain: str) -> bytes:
+    """Return a COSE_Sign over `payload` by each of `keys`, in their order.
+
+    Raises:
+        LocalProtocolError: no key, or more than 8.
+    """
+    if not 1 <= len(keys) <= SIGNATURE_COUNT_MAX:
+        raise LocalProtocolError(f"{len(keys)} signatures, 1 to {SIGNATURE_COUNT_MAX} allowed")
+    signatures: list[cbor.Value] = []
+    for key in keys:
+        protected = _protected(bytes(key.verify_key))
+        message = sig_structure(_BODY_PROTECTED_EMPTY, protected, _external_aad(domain), payload)
+        signatures.append([protected, {}, key.sign(message).signature])
+    return cbor.encode(cbor.Tag(cbor.TAG_SIGN, [_BODY_PROTECTED_EMPTY, {}, payload, signatures]))
+
+
+def sig_structure1(protected: bytes, external_aad: bytes, payload: bytes) -> bytes:
+    """Return the bytes that a COSE_Sign1 signature covers (RFC 9052 §4.4)."""
+    return cbor.encode(["Signature1", protected, external_aad, payload])
+
+
+def sig_structure(body_protected: bytes, sign_protected: bytes, external_aad: bytes, payload: bytes) -> bytes:
+    """Return the bytes that one signature of a COSE_Sign covers (RFC 9052 §4.4)."""
+    return cbor.encode(["Signature", body_protected, sign_protected, external_aad, payload])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignatureEntry:
+    """One signature, not yet verified."""
+
+    kid: bytes
+    """8 bytes: a hint which key to try, never a proof of which key signed."""
+    protected: bytes
+    """The protected header as received: it is part of what was signed."""
+    signature: bytes
+    """64 bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """The structure of a signed object; nothing in it is trusted until a `verify` has returned."""
+
+    raw: bytes
+    """The received bytes."""
+    sha256: bytes
+    """SHA-256 of the received bytes: the object's name. Anyone may vary a signature, so never that."""
+    payload: bytes
+    signatures: tuple[SignatureEntry, ...]
+    """1 to 8, in the order received; exactly one unless `is_multi`."""
+    is_multi: bool
+    """Whether it is a COSE_Sign rather than a COSE_Sign1."""
+
+    def verify(self, verify_key: bytes, *, domain: str) -> bytes:
+        """Return the payload of a COSE_Sign1 that the Ed25519 public key `verify_key` signed for `domain`.
+
+        Raises:
+            RemoteProtocolError: BAD_SIGNATURE: not signed by this key for this domain.
+            LocalProtocolError: `verify_key` is not 32 bytes long.
+        """
+        if self.is_multi:
+            raise _bad_signature(f"{domain}: COSE_Sign where COSE_Sign1 is expected")
+        (entry,) = self.signatures
+        if entry.kid != kid_of(verify_key):
+            raise _bad_signature(f"{domain}: names another key")
+        self._verify_entry(entry, verify_key, domain)
+        return self.payload
+
+    def verify_many(self, keys: Mapping[bytes, bytes], *, domain: str) -> frozenset[bytes]:
+        """Return the distinct public keys among `keys` (kid to key) that signed for `domain`.
+
+        A signature of a kid that `keys` does not have is ignored, and a key that signed twice counts
+        once; whether the keys returned are enough is for the caller to say. A COSE_Sign1 is one signature.
+
+        Raises:
+            RemoteProtocolError: BAD_SIGNATURE: a signature of one of `keys` is not valid.
+            LocalProtocolError: one of `keys` is not 32 bytes long.
+        """
+        known = [(entry, keys[entry.kid]) for entry in self.signatures if entry.kid in keys]
+        for entry, verify_key in known:
+            self._verify_entry(entry, verify_key, domain)
+        return frozenset(verify_key for _, verify_key in known)
+
+    def _verify_entry(self, entry: SignatureEntry, verify_key: bytes, domain: str) -> None:
+        aad = _external_aad(domain)
+        if self.is_multi:
+            message = sig_structure(_BODY_PROTECTED_EMPTY, entry.protected, aad, self.payload)
+        else:
+            message = sig_structure1(entry.protected, aad, self.payload)
+        try:
+            # The two-argument form: `crypto_sign_open` on signature + message would move bytes between the two.
+            _verify_key(verify_key).verify(message, entry.signature)
+        except BadSignatureError as error:
+            raise _bad_signature(f"{domain}: signature does not verify") from error
+
+
+def parse(data: bytes, *, size_max: int) -> Envelope:
+    """Return the structure of a signed object of at most `size_max` bytes, with nothing verified.
+
+    Raises:
+        RemoteProtocolError: TOO_LARGE, or MALFORMED: not an envelope of the one allowed shape.
+    """
+    match cbor.decode(data, size_max=size_max):
+        case cbor.Tag(tag=cbor.TAG_SIGN1, value=(protected, headers, bytes() as payload, signature)):
+            is_multi = False
+            signatures: tuple[SignatureEntry, ...] = (_entry((protected, headers, signature)),)
+        case cbor.Tag(tag=cbor.TAG_SIGN, value=(b"", {**unprotected}, bytes() as payload, tuple() as listed)) if (
+            not unprotected and 1 <= len(listed) <= SIGNATURE_COUNT_MAX
+        ):
+            is_multi = True
+            signatures = tuple(_entry(item) for item in listed)
+        case _:
+            raise _malformed("not a COSE_Sign1 or COSE_Sign of the allowed shape")
+    sha256 = hashlib.sha256(data).digest()
+    return Envelope(raw=data, sha256=sha256, payload=payload, signatures=signatures, is_multi=is_multi)
+
+
+def _entry(value: cbor.Value) -> SignatureEntry:
+    match value:
+        case (bytes() as protected, {**unprotected}, bytes() as signature) if (
+            not unprotected and len(signature) == SIGNATURE_SIZE
+        ):
+            return SignatureEntry(kid=_kid(protected), protected=protected, signature=signature)
+    raise _malformed("not a signature of the allowed shape")
+
+
+def _kid(protected: bytes) -> bytes:
+    match cbor.decode(protected, size_max=len(protected)):
+        case {1: -8, 4: bytes() as kid, **others} if len(kid) == KID_SIZE and not others:
+            return kid
+    raise _malformed("protected header is not {1: -8, 4: kid}")
+
+
+def _protected(verify_key: bytes) -> bytes:
+    return cbor.encode({1: -8, 4: kid_of(verify_key)})  # alg: EdDSA, kid (RFC 9052 §3.1)
+
+
+def _external_aad(domain: str) -> bytes:
+    return (DOMAIN_PREFIX + domain).encode()
+
+
+def _verify_key(verify_key: bytes) -> VerifyKey:
+    try:
+        return VerifyKey(verify_key)
+    except ValueError as error:
+        raise LocalProtocolError("an Ed25519 public key is 32 bytes long") from error
+
+
+def _malformed(detail: str) -> RemoteProtocolError:
+    return RemoteProtocolError(Code.MALFORMED, detail)
+
+
+def _bad_signature(detail: str) -> RemoteProtocolError:
+    return RemoteProtocolError(Code.BAD_SIGNATURE, detail)
