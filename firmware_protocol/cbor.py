@@ -8,6 +8,7 @@ and its re-encoding must be the input.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final, TypeAlias
 
@@ -159,7 +160,7 @@ def _frozen(value: object) -> Value:
             return value
         case list() | tuple():
             return tuple(_frozen(item) for item in value)
-        case dict():
+        case Mapping():  # cbor2 gives a frozen one inside a tag
             return {key: _frozen(item) for key, item in value.items()}
         case cbor2.CBORTag():
             return cbor2.CBORTag(value.tag, _frozen(value.value))
