@@ -1,1 +1,7 @@
-"""The gateway: keeps a lock within reach, decides who may open it, and proves what happened."""
+"""The gateway daemon: keeps a lock within reach, decides who may open, records everything."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__version__: Final = "0.1.0"

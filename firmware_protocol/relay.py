@@ -1,0 +1,109 @@
+"""A phone talks to whoever decides, through a lock that carries but cannot read (docs/protocol.md §11).
+
+Noise_NK: the phone knows the decider's X25519 key from its Door object and stays anonymous itself;
+who it is, the signatures in the bundle say. The challenge is in the prologue, so that an answer
+belongs to one visit at the door.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, unique
+from typing import ClassVar, Final
+
+from firmware_protocol.codes import Code
+from firmware_protocol.constants import BUNDLE_SIZE_MAX, OBJECT_SIZE_MAX, RELAY_PROLOGUE_LABEL
+from firmware_protocol.errors import LocalProtocolError, RemoteProtocolError
+from firmware_protocol.messages import RELAY_DATA_SIZE_MAX
+from firmware_protocol.noise import NK, CipherState, HandshakeState, KeyPair
+from firmware_protocol.schema import Choice, Octets, WireMap, wire, wire_field
+
+ANSWER_SIZE_MAX: Final = OBJECT_SIZE_MAX + 16
+
+
+@unique
+class AnswerKind(IntEnum):
+    """What an answer to a phone is."""
+
+    RECEIPT = 0
+    """A signed CommandReceipt."""
+    INFO = 1
+    """A signed GatewayInfo: the door has another gateway now, or the freshness was wrong."""
+    DENIED = 2
+    """Nothing is said to whoever proved nothing."""
+
+
+@wire
+class RelayAnswer(WireMap):
+    """What the decider says to the phone."""
+
+    SIZE_MAX: ClassVar[int] = ANSWER_SIZE_MAX
+
+    kind: AnswerKind = wire_field(0, Choice(AnswerKind))
+    body: bytes = wire_field(1, Octets(1, OBJECT_SIZE_MAX), default=b"")
+
+
+class RelayPhone:
+    """The phone's end of one channel."""
+
+    def __init__(self, *, decider_key: bytes, challenge: bytes, ephemeral: KeyPair) -> None:
+        """Begin; the challenge is the one that the lock gave to this phone."""
+        self._handshake = _handshake(challenge, initiator=True, e=ephemeral, rs=decider_key)
+        self._receive: CipherState | None = None
+
+    def open(self, bundle: bytes) -> bytes:
+        """Return message 1, with the bundle inside.
+
+        Raises:
+            LocalProtocolError: the bundle is longer than 1 900 bytes.
+        """
+        if len(bundle) > BUNDLE_SIZE_MAX:
+            raise LocalProtocolError("the bundle is too long")
+        return self._handshake.write_message(bundle)
+
+    def read(self, data: bytes) -> RelayAnswer:
+        """Return the next answer.
+
+        Raises:
+            RemoteProtocolError: not from the decider, or malformed.
+        """
+        if self._receive is None:
+            plaintext = self._handshake.read_message(data)
+            _, self._receive = self._handshake.split()
+        else:
+            plaintext = self._receive.decrypt(b"", data)
+        return RelayAnswer.from_bytes(plaintext)
+
+
+class RelayDecider:
+    """The decider's end of one channel."""
+
+    def __init__(self, *, keys: KeyPair, challenge: bytes, ephemeral: KeyPair) -> None:
+        """Begin; the challenge is the one that RELAY_OPEN told."""
+        self._handshake = _handshake(challenge, initiator=False, e=ephemeral, s=keys)
+        self._send: CipherState | None = None
+
+    def read_bundle(self, data: bytes) -> bytes:
+        """Return the bundle in message 1: bytes that prove nothing yet.
+
+        Raises:
+            RemoteProtocolError: DENIED or TOO_LARGE.
+        """
+        if len(data) > RELAY_DATA_SIZE_MAX:
+            raise RemoteProtocolError(Code.TOO_LARGE, "a relay message beyond its cap")
+        return self._handshake.read_message(data)
+
+    def answer(self, answer: RelayAnswer) -> bytes:
+        """Return message 2 with the first answer, then transport messages with further ones."""
+        plaintext = answer.to_bytes()
+        if self._send is not None:
+            return self._send.encrypt(b"", plaintext)
+        message = self._handshake.write_message(plaintext)
+        _, self._send = self._handshake.split()
+        return message
+
+
+def _handshake(
+    challenge: bytes, *, initiator: bool, e: KeyPair, s: KeyPair | None = None, rs: bytes | None = None
+) -> HandshakeState:
+    prologue = RELAY_PROLOGUE_LABEL + challenge
+    return HandshakeState(NK, initiator=initiator, prologue=prologue, s=s, e=e, rs=rs, psk=None)

@@ -1,0 +1,355 @@
+"""CBOR maps with integer keys as frozen classes: one declaration, both directions (docs/protocol.md §2).
+
+A class lists its fields once, each with its key and its shape::
+
+    @wire
+    class Pong(WireMap):
+        up_ms: int = uint(0)
+
+Reading is strict: a field that is missing, of another type, out of range or unknown is refused, and
+so is a default that was spelled out, so that one value has exactly one encoding. A key may be a path:
+`(-70001, 2)` is key 2 of the map under -70001.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self, TypeVar, dataclass_transform
+
+from firmware_protocol import cbor
+from firmware_protocol.codes import Code, UnknownCodeError
+from firmware_protocol.errors import RemoteProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from enum import IntEnum, IntFlag
+
+    from firmware_protocol.cbor import Value
+
+UINT_MAX: Final = 2**53 - 1
+"""Largest number in any object: exact in JSON too, and 285 million years as seconds."""
+_REQUIRED: Final = object()
+T = TypeVar("T")
+Path = int | tuple[int, ...]
+
+
+def malformed(where: str, problem: str) -> RemoteProtocolError:
+    """Return the error for a field that breaks its shape."""
+    return RemoteProtocolError(Code.MALFORMED, f"{where}: {problem}")
+
+
+class Codec(Protocol):
+    """The shape of one value: CBOR ⇄ Python."""
+
+    def encode(self, value: Any) -> Value:  # noqa: ANN401 - each codec narrows it
+        """Return what CBOR carries."""
+
+    def decode(self, value: Value, where: str) -> Any:  # noqa: ANN401 - each codec narrows it
+        """Return the Python value.
+
+        Raises:
+            RemoteProtocolError: another type, or out of range.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Uint:
+    """An unsigned integer within bounds, both included (booleans are not integers here)."""
+
+    value_max: int = UINT_MAX
+    value_min: int = 0
+
+    def encode(self, value: int) -> Value:
+        """Return the integer."""
+        return int(value)
+
+    def decode(self, value: Value, where: str) -> int:
+        """Return the integer."""
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise malformed(where, "not an integer")
+        if not self.value_min <= value <= self.value_max:
+            raise malformed(where, "number out of range")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Octets:
+    """A byte string of `size_min` to `size_max` bytes."""
+
+    size_min: int
+    size_max: int
+
+    def encode(self, value: bytes) -> Value:
+        """Return the bytes."""
+        return value
+
+    def decode(self, value: Value, where: str) -> bytes:
+        """Return the bytes."""
+        if not isinstance(value, bytes):
+            raise malformed(where, "not a byte string")
+        if not self.size_min <= len(value) <= self.size_max:
+            raise malformed(where, "byte string too short or too long")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Printable text of 1 to `size_max` bytes; no control characters, so that no log line can be forged."""
+
+    size_max: int
+
+    def encode(self, value: str) -> Value:
+        """Return the text."""
+        return value
+
+    def decode(self, value: Value, where: str) -> str:
+        """Return the text."""
+        if not isinstance(value, str):
+            raise malformed(where, "not a text string")
+        if not 1 <= len(value.encode()) <= self.size_max or not value.isprintable():
+            raise malformed(where, "text empty, too long or not printable")
+        return value
+
+
+_NAME_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A pseudonymous name: 1 to 32 of `a-z 0-9 -`."""
+
+    def encode(self, value: str) -> Value:
+        """Return the name."""
+        return value
+
+    def decode(self, value: Value, where: str) -> str:
+        """Return the name."""
+        text = Text(size_max=32).decode(value, where)
+        if not _NAME_CHARACTERS.issuperset(text):
+            raise malformed(where, "a name has only a-z, 0-9 and -")
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A member of an IntEnum, by its number."""
+
+    kind: type[IntEnum]
+
+    def encode(self, value: IntEnum) -> Value:
+        """Return the number."""
+        return int(value)
+
+    def decode(self, value: Value, where: str) -> IntEnum:
+        """Return the member."""
+        number = Uint().decode(value, where)
+        try:
+            return self.kind(number)
+        except ValueError:
+            raise malformed(where, f"{number} is no {self.kind.__name__}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """A set of an IntFlag's bits, none of them unknown."""
+
+    kind: type[IntFlag]
+
+    def encode(self, value: IntFlag) -> Value:
+        """Return the bits."""
+        return int(value)
+
+    def decode(self, value: Value, where: str) -> IntFlag:
+        """Return the set."""
+        return self.kind(Uint(value_max=sum(self.kind)).decode(value, where))
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """Yes or no, as 1 or 0."""
+
+    def encode(self, value: bool) -> Value:  # noqa: FBT001 - it is the value itself
+        """Return 0 or 1."""
+        return int(value)
+
+    def decode(self, value: Value, where: str) -> bool:
+        """Return the truth value."""
+        return bool(Uint(value_max=1).decode(value, where))
+
+
+@dataclass(frozen=True, slots=True)
+class CodeNumber:
+    """A row of the table of codes, by its wire number."""
+
+    def encode(self, value: Code) -> Value:
+        """Return the wire number."""
+        return value.wire
+
+    def decode(self, value: Value, where: str) -> Code:
+        """Return the row."""
+        try:
+            return Code.from_wire(Uint(value_max=0xFF).decode(value, where))
+        except UnknownCodeError:
+            raise malformed(where, "unknown code") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """An array of `count_min` to `count_max` values of one shape."""
+
+    item: Codec
+    count_max: int
+    count_min: int = 0
+
+    def encode(self, value: tuple[Any, ...]) -> Value:
+        """Return the array."""
+        return tuple(self.item.encode(each) for each in value)
+
+    def decode(self, value: Value, where: str) -> tuple[Any, ...]:
+        """Return the values."""
+        if not isinstance(value, tuple):
+            raise malformed(where, "not an array")
+        if not self.count_min <= len(value) <= self.count_max:
+            raise malformed(where, "array too short or too long")
+        return tuple(self.item.decode(each, where) for each in value)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An array with a fixed place for each part; `build` makes the value, iteration takes it apart."""
+
+    build: Callable[..., Any]
+    parts: tuple[Codec, ...]
+
+    def encode(self, value: tuple[Any, ...]) -> Value:
+        """Return the array."""
+        return tuple(codec.encode(part) for codec, part in zip(self.parts, value, strict=True))
+
+    def decode(self, value: Value, where: str) -> Any:  # noqa: ANN401 - what `build` makes
+        """Return the built value."""
+        if not isinstance(value, tuple) or len(value) != len(self.parts):
+            raise malformed(where, f"not an array of {len(self.parts)}")
+        return self.build(*(codec.decode(part, where) for codec, part in zip(self.parts, value, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class WireField:
+    """Where a field stands and what shape it has."""
+
+    name: str
+    path: tuple[int, ...]
+    codec: Codec
+    default: object
+
+
+def wire_field(path: Path, codec: Codec, *, default: object = _REQUIRED) -> Any:  # noqa: ANN401 - a field specifier
+    """Declare a field of any shape; with a default, the default is written by leaving the field out."""
+    metadata = {"path": path if isinstance(path, tuple) else (path,), "codec": codec}
+    if default is _REQUIRED:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def uint(path: Path, *, value_max: int = UINT_MAX, value_min: int = 0, default: object = _REQUIRED) -> Any:  # noqa: ANN401
+    """Declare an unsigned integer."""
+    return wire_field(path, Uint(value_max=value_max, value_min=value_min), default=default)
+
+
+def octets(path: Path, size: int, *, default: object = _REQUIRED) -> Any:  # noqa: ANN401 - a field specifier
+    """Declare a byte string of exactly `size` bytes."""
+    return wire_field(path, Octets(size, size), default=default)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(wire_field, uint, octets))
+def wire(cls: type[T]) -> type[T]:
+    """Make a class with declared fields a frozen value."""
+    return dataclass(frozen=True, slots=True, kw_only=True)(cls)
+
+
+class WireMap:
+    """Base of every class made by `wire`: payload bytes ⇄ value."""
+
+    __slots__ = ()
+    SIZE_MAX: ClassVar[int]
+    """Longest encoding that is looked at, in bytes."""
+
+    def to_bytes(self) -> bytes:
+        """Encode deterministically."""
+        tree: dict[int, Any] = {}
+        for field in wire_fields(type(self)):
+            value = getattr(self, field.name)
+            branch = tree
+            for key in field.path[:-1]:
+                branch = branch.setdefault(key, {})
+            if field.default is _REQUIRED or value != field.default:
+                branch[field.path[-1]] = field.codec.encode(value)
+        return cbor.encode(tree)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read strictly.
+
+        Raises:
+            RemoteProtocolError: `data` is not the one encoding of such a value.
+        """
+        where = cls.__name__
+        tree = cbor.decode(data, size_max=cls.SIZE_MAX)
+        branches = {path: _branch(tree, path, where) for path in _allowed_keys(cls)}
+        for path, allowed in _allowed_keys(cls).items():
+            if unknown := branches[path].keys() - allowed:
+                raise malformed(where, f"unknown fields {sorted(unknown)}")
+        value = cls(**{field.name: _read(field, branches[field.path[:-1]], where) for field in wire_fields(cls)})
+        if problem := value.problem():
+            raise malformed(where, problem)
+        return value
+
+    def problem(self) -> str | None:
+        """Say what is wrong between fields that are each right, or None."""
+        return None
+
+
+@cache
+def wire_fields(kind: type[WireMap]) -> tuple[WireField, ...]:
+    """Return the declaration of a class made by `wire`."""
+    return tuple(
+        WireField(
+            name=field.name,
+            path=field.metadata["path"],
+            codec=field.metadata["codec"],
+            default=_REQUIRED if field.default is dataclasses.MISSING else field.default,
+        )
+        for field in dataclasses.fields(kind)  # type: ignore[arg-type]  # every class made by `wire` is one
+    )
+
+
+@cache
+def _allowed_keys(kind: type[WireMap]) -> Mapping[tuple[int, ...], frozenset[int]]:
+    allowed: dict[tuple[int, ...], set[int]] = {(): set()}
+    for field in wire_fields(kind):
+        for depth, key in enumerate(field.path):
+            allowed.setdefault(field.path[:depth], set()).add(key)
+    return {path: frozenset(keys) for path, keys in allowed.items()}
+
+
+def _branch(tree: Value, path: tuple[int, ...], where: str) -> dict[int, Value]:
+    for key in path:
+        if not isinstance(tree, dict) or key not in tree:
+            raise malformed(where, f"field {key} is missing")
+        tree = tree[key]
+    if not isinstance(tree, dict):
+        raise malformed(where, "not a map")
+    return tree
+
+
+def _read(field: WireField, branch: Mapping[int, Value], where: str) -> object:
+    key = field.path[-1]
+    if key not in branch:
+        if field.default is _REQUIRED:
+            raise malformed(where, f"field {field.name} is missing")
+        return field.default
+    value = field.codec.decode(branch[key], f"{where}.{field.name}")
+    if value == field.default:
+        raise malformed(where, f"the default of {field.name} must be left out")
+    return value
