@@ -1,0 +1,187 @@
+"""The decision: a verified command, what is known and the time in; a verdict out. Pure, default deny.
+
+The order is fixed (docs/security.md): cheap before dear, identity before freshness, and nothing that
+a stranger can replay is counted against anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from firmware_protocol.codes import Code
+from firmware_protocol.constants import (
+    GRANT_LIFE_S_MAX,
+    OPERATOR_GRANT_LIFE_S_MAX,
+    RESPONDER_GRANT_LIFE_S_MAX,
+)
+from firmware_protocol.tokens import Grant, Keyset
+from firmware_protocol.vocabulary import RIGHT_FOR, OfflineClass, Rights, Tier, blinded_lock
+from gatewayd.access.freshness import FreshnessFacts, judge_freshness
+from gatewayd.access.limits import Exhausted, buckets_for, lockout_bucket, take
+from gatewayd.access.revocation import judge_revocation
+from gatewayd.access.seen import Seen, judge_seen
+from gatewayd.access.tiers import judge_tier
+from gatewayd.access.verdicts import Denied, Permitted, Verdict
+from gatewayd.settings import LimitSettings
+from gatewayd.timekeeping import TimeInterval
+
+if TYPE_CHECKING:
+    from firmware_protocol.chains import VerifiedBundle, VerifiedGrant
+    from firmware_protocol.statements import AuthorityState
+
+COUNTS_TOWARDS_LOCKOUT: Final = frozenset({Code.RIGHTS, Code.OUTSIDE_WINDOW, Code.USES_SPENT})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything that a decision is made from besides the command itself."""
+
+    gateway_id: bytes
+    lock_ids: frozenset[bytes]
+    came_through: bytes | None
+    """The lock whose relay brought it; None over MQTT."""
+    keyset: Keyset
+    time: TimeInterval
+    tier: Tier
+    state: AuthorityState | None
+    freshness: FreshnessFacts
+    seen: Seen | None
+    use_count: int
+    """Permitted commands under this grant so far."""
+    alarm_open: bool
+    """Whether the alarm that the command names is open for its lock."""
+    bucket_states: Mapping[str, int]
+    limits: LimitSettings
+
+
+def decide(bundle: VerifiedBundle, facts: Facts) -> Verdict:
+    """Return the verdict on a command whose signatures have been verified."""
+    if code := _judge_audience(bundle, facts):
+        return Denied(code=code)
+    if known := judge_seen(facts.seen, bundle.command_sha256):
+        return known
+    if code := judge_freshness(bundle.command.action, bundle.command.freshness, facts.freshness):
+        return Denied(code=code)
+    if code := _judge_validity(bundle.proof, facts):
+        return Denied(code=code)
+    if code := judge_revocation(bundle.proof, facts.state):
+        return Denied(code=code)
+    if locked_out := _judge_lockout(bundle, facts):
+        return locked_out
+    if code := _judge_rights(bundle, facts):
+        return _denied_and_counted(code, bundle, facts)
+    return _judge_rate(bundle, facts)
+
+
+def _judge_audience(bundle: VerifiedBundle, facts: Facts) -> Code | None:
+    command, grant, authority = bundle.command, bundle.proof.grant, bundle.proof.authority
+    if command.gateway_id != facts.gateway_id or command.lock_id not in facts.lock_ids:
+        return Code.WRONG_AUDIENCE
+    if facts.came_through is not None and command.lock_id != facts.came_through:
+        return Code.WRONG_AUDIENCE
+    if isinstance(grant, Grant) and blinded_lock(grant.cti, command.lock_id) not in grant.locks:
+        return Code.WRONG_AUDIENCE
+    if authority is not None and (
+        authority.gateway_id != facts.gateway_id or command.lock_id not in authority.lock_ids
+    ):
+        return Code.WRONG_AUDIENCE
+    return None
+
+
+def _judge_validity(proof: VerifiedGrant, facts: Facts) -> Code | None:
+    if code := _judge_life(proof):
+        return code
+    if code := judge_tier(facts.tier, proof):
+        return code
+    if code := _judge_times(proof, facts.time):
+        return code
+    return _judge_keyset_age(proof, facts)
+
+
+def _judge_life(proof: VerifiedGrant) -> Code | None:
+    grant, authority = proof.grant, proof.authority
+    if not isinstance(grant, Grant):
+        return Code.TTL_TOO_LONG if grant.exp_s > grant.iat_s + OPERATOR_GRANT_LIFE_S_MAX else None
+    responder = grant.offline_class is OfflineClass.RESPONDER
+    life_s_max = RESPONDER_GRANT_LIFE_S_MAX if responder else GRANT_LIFE_S_MAX
+    if authority is not None:
+        life_s_max = min(life_s_max, authority.grant_life_s_max)
+        if grant.offline_class > authority.offline_class_max:
+            return Code.RIGHTS
+    return Code.TTL_TOO_LONG if grant.exp_s - grant.nbf_s > life_s_max else None
+
+
+def _judge_times(proof: VerifiedGrant, time: TimeInterval) -> Code | None:
+    issued_s = [proof.grant.iat_s] if proof.authority is None else [proof.grant.iat_s, proof.authority.iat_s]
+    if not time.trusted or time.hi_s is None:
+        # Without trusted time only the lower bound is proven: it can end a right, never begin one.
+        return Code.EXPIRED if proof.exp_s <= time.lo_s else None
+    if max(issued_s) > time.hi_s or proof.grant.nbf_s > time.lo_s:
+        return Code.NOT_YET_VALID
+    return Code.EXPIRED if proof.exp_s <= time.hi_s else None
+
+
+def _judge_keyset_age(proof: VerifiedGrant, facts: Facts) -> Code | None:
+    outlives = proof.is_operator or _is_responder(proof)
+    known_s = facts.time.hi_s if facts.time.trusted and facts.time.hi_s is not None else facts.time.lo_s
+    return Code.EXPIRED if facts.keyset.exp_s <= known_s and not outlives else None
+
+
+def _judge_rights(bundle: VerifiedBundle, facts: Facts) -> Code | None:
+    proof, grant = bundle.proof, bundle.proof.grant
+    rights = proof.rights & Rights.UNLOCK if _is_responder(proof) else proof.rights
+    if RIGHT_FOR[bundle.command.action] not in rights:
+        return Code.RIGHTS
+    if not isinstance(grant, Grant):
+        return _judge_emergency(bundle, facts)
+    if not _in_window(grant, facts.time):
+        return Code.OUTSIDE_WINDOW
+    if grant.use_count_max is not None and facts.use_count >= grant.use_count_max:
+        return Code.USES_SPENT
+    return None
+
+
+def _judge_emergency(bundle: VerifiedBundle, facts: Facts) -> Code | None:
+    if facts.alarm_open:
+        return None
+    return Code.SECOND_OPERATOR_NEEDED if bundle.command.alarm_ref is None else Code.ALARM_NOT_OPEN
+
+
+def _in_window(grant: Grant, time: TimeInterval) -> bool:
+    """Tell whether all of the time interval lies in one visit; no window at all is a denial."""
+    if not time.trusted or time.hi_s is None:
+        return any(time.lo_s < end for _, end in grant.windows)
+    return any(start <= time.lo_s and time.hi_s < end for start, end in grant.windows)
+
+
+def _judge_lockout(bundle: VerifiedBundle, facts: Facts) -> Denied | None:
+    if bundle.proof.is_operator:
+        return None
+    counted = take((lockout_bucket(bundle),), facts.bucket_states, facts.time.lo_ms)
+    if isinstance(counted, Exhausted):
+        return Denied(code=Code.LOCKED_OUT, retry_after_s=_whole_seconds(counted.retry_after_ms))
+    return None
+
+
+def _denied_and_counted(code: Code, bundle: VerifiedBundle, facts: Facts) -> Denied:
+    if code not in COUNTS_TOWARDS_LOCKOUT or bundle.proof.is_operator:
+        return Denied(code=code)
+    counted = take((lockout_bucket(bundle),), facts.bucket_states, facts.time.lo_ms)
+    return Denied(code=code, buckets={} if isinstance(counted, Exhausted) else counted)
+
+
+def _judge_rate(bundle: VerifiedBundle, facts: Facts) -> Verdict:
+    taken = take(buckets_for(bundle, facts.limits), facts.bucket_states, facts.time.lo_ms)
+    if isinstance(taken, Exhausted):
+        return Denied(code=Code.RATE_LIMITED, retry_after_s=_whole_seconds(taken.retry_after_ms))
+    return Permitted(buckets=taken)
+
+
+def _is_responder(proof: VerifiedGrant) -> bool:
+    return isinstance(proof.grant, Grant) and proof.grant.offline_class is OfflineClass.RESPONDER
+
+
+def _whole_seconds(milliseconds: int) -> int:
+    return -(-milliseconds // 1_000)

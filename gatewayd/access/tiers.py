@@ -1,0 +1,41 @@
+"""How much of the present the gateway can prove, and what that admits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firmware_protocol.codes import Code
+from firmware_protocol.tokens import Grant
+from firmware_protocol.vocabulary import OfflineClass, Tier
+
+if TYPE_CHECKING:
+    from firmware_protocol.chains import VerifiedGrant
+    from firmware_protocol.statements import AuthorityState
+    from gatewayd.timekeeping import TimeInterval
+
+
+def tier_of(*, time: TimeInterval, state: AuthorityState | None, suspect: bool) -> Tier:
+    """Return the tier that this evidence supports; the worst reason wins."""
+    if suspect:
+        return Tier.SUSPECT
+    if not time.trusted or time.hi_s is None:
+        return Tier.COLD
+    if state is None or state.exp_s <= time.hi_s:
+        return Tier.STALE
+    return Tier.FRESH
+
+
+def judge_tier(tier: Tier, proof: VerifiedGrant) -> Code | None:
+    """Return TIER where this tier does not admit such a grant, or None.
+
+    The alarm centre is admitted in every tier: the age of what we know must not stop a rescue.
+    """
+    if not isinstance(proof.grant, Grant):
+        return None
+    admitted = {
+        Tier.FRESH: OfflineClass.ONLINE,
+        Tier.STALE: OfflineClass.SHIFT,
+        Tier.COLD: OfflineClass.RESPONDER,
+        Tier.SUSPECT: OfflineClass.RESPONDER,
+    }[tier]
+    return None if proof.grant.offline_class >= admitted else Code.TIER
