@@ -29,7 +29,7 @@ from bumble.att import ATT_Error
 from bumble.core import UUID, AdvertisingData
 from bumble.device import Peer
 
-from simulator.hci import HCI_FAULTS, HciHost, lost_link_is_a_fault
+from simulator.hci import HCI_FAULTS, HciHost, drop_link, lost_link_is_a_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -182,11 +182,8 @@ class VirtualClient(BaseBleakClient):
 
     async def disconnect(self) -> None:
         """Drop the link; nothing happens when it is gone."""
-        if self._peer is None:
-            return
-        # It may go by itself in the same moment.
-        with contextlib.suppress(BleakError), _link_faults():
-            await self._peer.connection.disconnect()
+        if self._peer is not None:
+            await drop_link(self._peer.connection)
 
     async def pair(self, *_args: object, **_kwargs: object) -> None:
         """Do nothing: the locks have no bonding, and nothing depends on it."""

@@ -125,7 +125,16 @@ class HciHost:
         if device is not None:
             device.host.emit("flush")
         if transport is not None:
+            # Bumble would fail a command that waits, even one that was cancelled a moment ago, which asyncio forbids.
+            transport.source.set_packet_sink(_Deaf())
             await transport.close()
+
+
+class _Deaf:
+    """A packet sink for a transport that is being closed."""
+
+    def on_packet(self, packet: bytes) -> None:
+        """Ignore `packet`."""
 
 
 @contextlib.contextmanager
@@ -146,11 +155,17 @@ def lost_link_is_a_fault() -> Iterator[None]:
         raise TransportLostError("the link went down") from error
 
 
+async def drop_link(connection: Connection) -> None:
+    """Disconnect, within `CANCEL_MS_MAX`; it may be gone already, or the controller may be."""
+    with contextlib.suppress(*HCI_FAULTS), lost_link_is_a_fault():
+        async with asyncio.timeout(CANCEL_MS_MAX / 1_000):
+            await connection.disconnect()
+
+
 async def _take_back(device: Device, attempt: asyncio.Task[Connection]) -> None:
     """Cancel `attempt` in the controller too, or drop the link if it came up meanwhile."""
     with contextlib.suppress(*HCI_FAULTS):
         async with asyncio.timeout(CANCEL_MS_MAX / 1_000):
             if not attempt.done():
                 await device.send_sync_command(HCI_LE_Create_Connection_Cancel_Command())
-            connection = await attempt
-            await connection.disconnect()
+            await drop_link(await attempt)

@@ -28,7 +28,7 @@ from firmware_protocol.constants import (
     TX_UUID,
     VALUE_SIZE_MAX,
 )
-from simulator.hci import HCI_FAULTS, HciHost
+from simulator.hci import HCI_FAULTS, HciHost, drop_link
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -65,6 +65,7 @@ class Peripheral:
         self._phone_waiting = False
         self._advertising_due = asyncio.Event()
         self._advertising: asyncio.Task[None] | None = None
+        self._off_the_air = False
 
     @property
     def address(self) -> str:
@@ -91,8 +92,10 @@ class Peripheral:
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         """Go off the air; the handler hears of every link that ends."""
+        self._off_the_air = True
         if self._advertising is not None:
             self._advertising.cancel()
+            await asyncio.wait({self._advertising})
         await self._host.close()
 
     async def wait_lost(self) -> None:
@@ -100,7 +103,7 @@ class Peripheral:
         await self._host.wait_lost()
 
     def set_phone_waiting(self, waiting: bool) -> None:  # noqa: FBT001 - a setter of one flag
-        """Advertise, or stop advertising, that a phone waits for the gateway."""
+        """See `simulator.wire.Beacon`."""
         if waiting != self._phone_waiting:
             self._phone_waiting = waiting
             self._advertising_due.set()
@@ -113,18 +116,19 @@ class Peripheral:
                     UUID(INFO_UUID),
                     Characteristic.Properties.READ,
                     Characteristic.READABLE,
-                    CharacteristicValue(read=lambda _connection: self._handler.info_value()),
+                    CharacteristicValue(read=lambda _connection: self._handler.info_value(), write=_refuse_write),
                 ),
-                _written(RX_UUID, CharacteristicValue(write=self._on_rx)),
+                _written(RX_UUID, CharacteristicValue(read=_refuse_read, write=self._on_rx)),
                 self._tx,
-                _written(PHONE_RX_UUID, CharacteristicValue(write=self._on_phone_rx)),
+                _written(PHONE_RX_UUID, CharacteristicValue(read=_refuse_read, write=self._on_phone_rx)),
                 self._phone_tx,
             ],
         )
 
     async def _keep_advertising(self, device: Device) -> None:
         """Advertise while a link is free, with the flag as it is. A connection ends advertising in the controller."""
-        while True:
+        # Not `while True`: a cancellation is lost when the controller's answer arrives in the same turn of the loop.
+        while not self._off_the_air:
             await self._advertising_due.wait()
             self._advertising_due.clear()
             with contextlib.suppress(*HCI_FAULTS):
@@ -228,12 +232,7 @@ class _Link:
     def disconnect(self) -> None:
         if not self.closed:
             self.closed = True
-            self._disconnecting = asyncio.create_task(self._disconnect())
-
-    async def _disconnect(self) -> None:
-        # It may be gone already; whichever end was first, the disconnection event follows.
-        with contextlib.suppress(*HCI_FAULTS, asyncio.CancelledError):
-            await self.connection.disconnect()
+            self._disconnecting = asyncio.create_task(drop_link(self.connection))
 
 
 def advertising_data(*, phone_waiting: bool) -> bytes:
@@ -251,8 +250,22 @@ def advertising_data(*, phone_waiting: bool) -> bytes:
     )
 
 
+def _refuse_read(_connection: Connection) -> bytes:
+    # Bumble leaves permissions to the attributes.
+    raise att.ATT_Error(att.ErrorCode.READ_NOT_PERMITTED)
+
+
+def _refuse_write(_connection: Connection, _value: bytes) -> None:
+    raise att.ATT_Error(att.ErrorCode.WRITE_NOT_PERMITTED)
+
+
 def _notified(uuid: str) -> Characteristic[bytes]:
-    return Characteristic(UUID(uuid), Characteristic.Properties.NOTIFY, Characteristic.Permissions(0))
+    return Characteristic(
+        UUID(uuid),
+        Characteristic.Properties.NOTIFY,
+        Characteristic.Permissions(0),
+        CharacteristicValue(read=_refuse_read, write=_refuse_write),
+    )
 
 
 def _written(uuid: str, value: CharacteristicValue[bytes]) -> Characteristic[bytes]:

@@ -46,3 +46,10 @@ class PeripheralHandler(Protocol):
 
     def phone_disconnected(self, channel: int) -> None:
         """The phone's link is gone, whoever dropped it."""
+
+
+class Beacon(Protocol):
+    """The lock's advertisement."""
+
+    def set_phone_waiting(self, waiting: bool) -> None:  # noqa: FBT001 - a setter of one flag
+        """Advertise from now on whether a phone waits at the lock for the gateway."""
