@@ -35,11 +35,13 @@ class MemoryRadio:
         *,
         value_size_max: int = 244,
         latency_ms: tuple[float, float] = (1, 5),
+        connect_ms: float = CONNECT_MS,
     ) -> None:
         self._handler = handler
         self._random = random
         self._value_size_max = value_size_max
         self._latency_ms = latency_ms
+        self._connect_ms = connect_ms
         self._reachable = True
         self._available = True
         self._gateway: MemoryLink | None = None
@@ -52,7 +54,7 @@ class MemoryRadio:
     async def find(self, _service_uuid: str, address: str | None, *, timeout_ms: int) -> Sighting:
         """See `Radio.find`; the lock advertises whether or not it has a gateway."""
         self._check_available()
-        sleep_ms = self._random.uniform(0, CONNECT_MS)
+        sleep_ms = self._random.uniform(0, self._connect_ms)
         heard = self._reachable and address in (None, ADDRESS) and sleep_ms <= timeout_ms
         await asyncio.sleep((sleep_ms if heard else timeout_ms) / 1_000)
         if not heard:
@@ -64,7 +66,7 @@ class MemoryRadio:
         self._check_available()
         if sighting.address != ADDRESS:
             raise RadioError(RadioCode.NOT_FOUND)
-        sleep_ms = self._random.uniform(0, CONNECT_MS)
+        sleep_ms = self._random.uniform(0, self._connect_ms)
         await asyncio.sleep(min(sleep_ms, timeout_ms) / 1_000)
         if not self._reachable or sleep_ms > timeout_ms:
             raise RadioError(RadioCode.CONNECT_TIMEOUT)
