@@ -7,7 +7,6 @@ for people all start from a row of this table.
 from __future__ import annotations
 
 from enum import Enum, StrEnum, unique
-from typing import Self
 
 from firmware_protocol.errors import ProtocolError
 
@@ -92,26 +91,26 @@ class Code(Enum):
         self.may_have_executed = may_have_executed
 
     @classmethod
-    def from_wire(cls, number: int) -> Self:
+    def from_wire(cls, number: int) -> Code:
         """Return the row with this wire number.
 
         Raises:
             UnknownCodeError: no row has it.
         """
         try:
-            return _BY_WIRE[number]  # type: ignore[return-value]
+            return _BY_WIRE[number]
         except KeyError:
             raise UnknownCodeError(f"no code has the wire number {number:#04x}") from None
 
     @classmethod
-    def from_dotted(cls, dotted: str) -> Self:
+    def from_dotted(cls, dotted: str) -> Code:
         """Return the row with this dotted name.
 
         Raises:
             UnknownCodeError: no row has it.
         """
         try:
-            return _BY_DOTTED[dotted]  # type: ignore[return-value]
+            return _BY_DOTTED[dotted]
         except KeyError:
             raise UnknownCodeError("no code has this dotted name") from None
 

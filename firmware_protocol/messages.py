@@ -267,15 +267,42 @@ class ErrorRecord(Message):
     may_have_executed: bool = wire_field(1, Truth())
 
 
-_BOTH: Final[tuple[type[Message], ...]] = (Ping, Pong, Bye, RelayData, RelayClose, ErrorRecord, LogHeadRecord)
-FROM_GATEWAY: Final[Mapping[int, type[Message]]] = {
-    kind.TYPE: kind for kind in (Confirm, StateGet, LockCommand, CommandQuery, LogRead, LogAck, *_BOTH)
-}
+def _by_type(*kinds: type[Message]) -> Mapping[int, type[Message]]:
+    return {kind.TYPE: kind for kind in kinds}
+
+
+FROM_GATEWAY: Final = _by_type(
+    Confirm,
+    Ping,
+    Pong,
+    Bye,
+    StateGet,
+    LockCommand,
+    CommandQuery,
+    LogRead,
+    LogAck,
+    LogHeadRecord,
+    RelayData,
+    RelayClose,
+    ErrorRecord,
+)
 """What a lock accepts."""
-FROM_LOCK: Final[Mapping[int, type[Message]]] = {
-    kind.TYPE: kind
-    for kind in (State, StateEvent, CommandAccepted, CommandResult, LogBatch, EventNotification, RelayOpen, *_BOTH)
-}
+FROM_LOCK: Final = _by_type(
+    Ping,
+    Pong,
+    Bye,
+    State,
+    StateEvent,
+    CommandAccepted,
+    CommandResult,
+    LogBatch,
+    LogHeadRecord,
+    EventNotification,
+    RelayOpen,
+    RelayData,
+    RelayClose,
+    ErrorRecord,
+)
 """What a gateway accepts."""
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self, TypeVar, dataclass_transform
 
 from firmware_protocol import cbor
@@ -23,7 +22,7 @@ from firmware_protocol.codes import Code, UnknownCodeError
 from firmware_protocol.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from enum import IntEnum, IntFlag
 
     from firmware_protocol.cbor import Value
@@ -265,7 +264,12 @@ def octets(path: Path, size: int, *, default: object = _REQUIRED) -> Any:  # noq
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(wire_field, uint, octets))
 def wire(cls: type[T]) -> type[T]:
     """Make a class with declared fields a frozen value."""
-    return dataclass(frozen=True, slots=True, kw_only=True)(cls)
+    made = dataclass(frozen=True, slots=True, kw_only=True)(cls)
+    if not issubclass(made, WireMap):
+        raise TypeError(f"{cls.__name__} is no WireMap")
+    made.FIELDS = _declared(made)
+    made.KEYS = _allowed_keys(made.FIELDS)
+    return made
 
 
 class WireMap:
@@ -274,11 +278,15 @@ class WireMap:
     __slots__ = ()
     SIZE_MAX: ClassVar[int]
     """Longest encoding that is looked at, in bytes."""
+    FIELDS: ClassVar[tuple[WireField, ...]]
+    """What `wire` found declared."""
+    KEYS: ClassVar[Mapping[tuple[int, ...], frozenset[int]]]
+    """The keys that may stand in each map, by the path to it."""
 
     def to_bytes(self) -> bytes:
         """Encode deterministically."""
         tree: dict[int, Any] = {}
-        for field in wire_fields(type(self)):
+        for field in self.FIELDS:
             value = getattr(self, field.name)
             branch = tree
             for key in field.path[:-1]:
@@ -296,11 +304,11 @@ class WireMap:
         """
         where = cls.__name__
         tree = cbor.decode(data, size_max=cls.SIZE_MAX)
-        branches = {path: _branch(tree, path, where) for path in _allowed_keys(cls)}
-        for path, allowed in _allowed_keys(cls).items():
+        branches = {path: _branch(tree, path, where) for path in cls.KEYS}
+        for path, allowed in cls.KEYS.items():
             if unknown := branches[path].keys() - allowed:
                 raise malformed(where, f"unknown fields {sorted(unknown)}")
-        value = cls(**{field.name: _read(field, branches[field.path[:-1]], where) for field in wire_fields(cls)})
+        value = cls(**{field.name: _read(field, branches[field.path[:-1]], where) for field in cls.FIELDS})
         if problem := value.problem():
             raise malformed(where, problem)
         return value
@@ -310,9 +318,7 @@ class WireMap:
         return None
 
 
-@cache
-def wire_fields(kind: type[WireMap]) -> tuple[WireField, ...]:
-    """Return the declaration of a class made by `wire`."""
+def _declared(kind: type[WireMap]) -> tuple[WireField, ...]:
     return tuple(
         WireField(
             name=field.name,
@@ -320,14 +326,13 @@ def wire_fields(kind: type[WireMap]) -> tuple[WireField, ...]:
             codec=field.metadata["codec"],
             default=_REQUIRED if field.default is dataclasses.MISSING else field.default,
         )
-        for field in dataclasses.fields(kind)  # type: ignore[arg-type]  # every class made by `wire` is one
+        for field in dataclasses.fields(kind)  # type: ignore[arg-type]  # `wire` has just made it a dataclass
     )
 
 
-@cache
-def _allowed_keys(kind: type[WireMap]) -> Mapping[tuple[int, ...], frozenset[int]]:
+def _allowed_keys(fields: Sequence[WireField]) -> Mapping[tuple[int, ...], frozenset[int]]:
     allowed: dict[tuple[int, ...], set[int]] = {(): set()}
-    for field in wire_fields(kind):
+    for field in fields:
         for depth, key in enumerate(field.path):
             allowed.setdefault(field.path[:depth], set()).add(key)
     return {path: frozenset(keys) for path, keys in allowed.items()}

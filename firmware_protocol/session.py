@@ -285,9 +285,7 @@ class GatewaySession(LinkSession):
         self._version_floor = version_floor
         self._version = 0
         self._handshake: HandshakeState | None = None
-        hello = GatewayHello(
-            magic=MAGIC, version_min=VERSIONS[0], version_max=VERSIONS[1], capabilities=0, nonce=nonce
-        )
+        hello = GatewayHello(magic=MAGIC, version_min=VERSIONS[0], version_max=VERSIONS[1], capabilities=0, nonce=nonce)
         self._hello = encode_plain(hello)
         self._queue(FragmentKind.PLAIN, self._hello)
 

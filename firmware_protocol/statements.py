@@ -5,13 +5,15 @@ docs/protocol.md §4 and §13. Times are UTC seconds unless a name says otherwis
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
-from firmware_protocol.codes import Code
 from firmware_protocol.constants import CHALLENGE_SIZE, ID_SIZE, KID_SIZE, LARGE_OBJECT_SIZE_MAX
 from firmware_protocol.schema import Choice, CodeNumber, Many, Name, Octets, Row, Uint, octets, uint, wire, wire_field
 from firmware_protocol.signed import SignedMap
 from firmware_protocol.vocabulary import CTI_SIZE, HASH_SIZE, LOG_ID_SIZE, NONCE_SIZE, Phase, Tier
+
+if TYPE_CHECKING:
+    from firmware_protocol.codes import Code
 
 GATEWAY_LOCK_COUNT_MAX: Final = 16
 REVOKED_COUNT_MAX: Final = 128
@@ -98,7 +100,8 @@ class CommandReceipt(SignedMap):
     phase: Phase = wire_field(4, Choice(Phase))
     code: Code = wire_field(5, CodeNumber())
     lock_log_seq: int | None = uint(6, default=None)
-    journal_index: int = uint(7)
+    journal_index: int | None = uint(7, default=None)
+    """The journal's entry of this; none where the gateway could not write one."""
     """The entry of the gateway's journal that records this."""
     utc_lo_s: int = uint(8)
     utc_hi_s: int | None = uint(9, default=None)

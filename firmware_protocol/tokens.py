@@ -6,16 +6,30 @@ first and reads the payload second. Times are UTC seconds. CWT claim numbers are
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from firmware_protocol.constants import ID_SIZE, LARGE_OBJECT_SIZE_MAX
-from firmware_protocol.schema import Choice, Flags, Many, Name, Octets, Row, Uint, malformed, octets, uint, wire, wire_field
+from firmware_protocol.schema import (
+    Choice,
+    Flags,
+    Many,
+    Name,
+    Octets,
+    Row,
+    Uint,
+    malformed,
+    octets,
+    uint,
+    wire,
+    wire_field,
+)
 from firmware_protocol.signed import SignedMap
 from firmware_protocol.vocabulary import CTI_SIZE, KEY_SIZE, OfflineClass, Rights, Role
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from firmware_protocol.cbor import Value
 
 ROLE_KEY_COUNT_MAX: Final = 16

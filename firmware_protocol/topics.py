@@ -115,13 +115,15 @@ class Topics:
         )
 
     def accepts_response_topic(self, topic: str) -> bool:
-        """Tell whether a sender may choose this topic: only below `response/`, or our credentials would
-        publish where a stranger says."""
+        """Tell whether a sender may choose this topic.
+
+        Only one level below `response/`: else our credentials would publish where a stranger says.
+        """
         prefix = self._below("response/")
         name = topic.removeprefix(prefix)
         return (
             topic.startswith(prefix)
-            and 0 < len(name)
+            and name != ""
             and len(topic.encode()) <= TOPIC_SIZE_MAX
             and all(character.isascii() and (character.isalnum() or character in "-_") for character in name)
         )

@@ -6,7 +6,6 @@ a stranger can replay is counted against anybody.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -24,12 +23,14 @@ from gatewayd.access.revocation import judge_revocation
 from gatewayd.access.seen import Seen, judge_seen
 from gatewayd.access.tiers import judge_tier
 from gatewayd.access.verdicts import Denied, Permitted, Verdict
-from gatewayd.settings import LimitSettings
-from gatewayd.timekeeping import TimeInterval
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from firmware_protocol.chains import VerifiedBundle, VerifiedGrant
     from firmware_protocol.statements import AuthorityState
+    from gatewayd.settings import LimitSettings
+    from gatewayd.timekeeping import TimeInterval
 
 COUNTS_TOWARDS_LOCKOUT: Final = frozenset({Code.RIGHTS, Code.OUTSIDE_WINDOW, Code.USES_SPENT})
 
@@ -56,7 +57,7 @@ class Facts:
     limits: LimitSettings
 
 
-def decide(bundle: VerifiedBundle, facts: Facts) -> Verdict:
+def decide(bundle: VerifiedBundle, facts: Facts) -> Verdict:  # noqa: PLR0911 - one guard, one reason
     """Return the verdict on a command whose signatures have been verified."""
     if code := _judge_audience(bundle, facts):
         return Denied(code=code)

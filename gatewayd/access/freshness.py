@@ -61,7 +61,9 @@ class FreshnessFacts:
     """`issued_s` of this signer's last executed command on this lock in this epoch."""
 
 
-def judge_freshness(action: Action, freshness: ChallengeFreshness | EpochFreshness, facts: FreshnessFacts) -> Code | None:
+def judge_freshness(
+    action: Action, freshness: ChallengeFreshness | EpochFreshness, facts: FreshnessFacts
+) -> Code | None:
     """Return why the command is not one of now, or None."""
     match freshness:
         case ChallengeFreshness():
@@ -72,13 +74,13 @@ def judge_freshness(action: Action, freshness: ChallengeFreshness | EpochFreshne
 
 def within_ms(freshness: ChallengeFreshness | EpochFreshness, facts: FreshnessFacts) -> int:
     """Return how many milliseconds a fresh command still has, at most 10 000 (law 3)."""
-    match freshness:
-        case ChallengeFreshness():
-            learned_ms = facts.challenge_learned_ms if facts.challenge_learned_ms is not None else -CHALLENGE_AGE_MS_MAX
-            left_ms = learned_ms + CHALLENGE_AGE_MS_MAX - facts.boottime_ms
-        case EpochFreshness(exp_s=exp_s):
-            left_ms = facts.epoch.drawn_boottime_ms + exp_s * 1_000 - facts.boottime_ms
-    return max(0, min(left_ms, WITHIN_MS_MAX))
+    if isinstance(freshness, EpochFreshness):
+        deadline_ms = facts.epoch.drawn_boottime_ms + freshness.exp_s * 1_000
+    elif facts.challenge_learned_ms is None:
+        return 0
+    else:
+        deadline_ms = facts.challenge_learned_ms + CHALLENGE_AGE_MS_MAX
+    return max(0, min(deadline_ms - facts.boottime_ms, WITHIN_MS_MAX))
 
 
 def _judge_challenge(facts: FreshnessFacts) -> Code | None:

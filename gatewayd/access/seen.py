@@ -1,4 +1,4 @@
-"""Has this command been here before? (Law 2: a command acts at most once.)"""
+"""Whether this command has been here before. Law 2: a command acts at most once."""
 
 from __future__ import annotations
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from firmware_protocol.codes import Code
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from firmware_protocol.codes import Code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

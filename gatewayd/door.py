@@ -1,0 +1,235 @@
+"""The story of one command: it comes in from a channel, is verified, decided, reserved, acted, recorded.
+
+alarm centre ──MQTT──▶ uplink ─┐                                              ┌▶ link ──BLE──▶ lock
+                               ├─▶ verify ▶ decide and reserve ▶ act ▶ record ┤
+phone ─BLE─▶ lock ─▶ link ─────┘                                              └▶ journal ▶ uplink ─▶ central log
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from firmware_protocol.chains import verify_bundle
+from firmware_protocol.codes import Code
+from firmware_protocol.commands import ChallengeFreshness
+from firmware_protocol.errors import RemoteProtocolError
+from firmware_protocol.vocabulary import Phase
+from gatewayd.access.freshness import Challenges, FreshnessFacts, within_ms
+from gatewayd.access.verdicts import Denied, Permitted
+from gatewayd.journal.events import CommandOutcome
+from gatewayd.link.ports import BoltMove
+from gatewayd.store import commands
+from gatewayd.store.store import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from firmware_protocol.chains import VerifiedBundle
+    from gatewayd.access.freshness import Epoch
+    from gatewayd.channel import Responder, Submission
+    from gatewayd.denials import Denials
+    from gatewayd.link.ports import BoltMover, MoveOutcome
+    from gatewayd.recorder import Recorder
+    from gatewayd.reservation import Decided, Reservations
+    from gatewayd.statements import Statements
+    from gatewayd.store.commands import SeenCommand
+    from gatewayd.store.store import Transaction
+    from gatewayd.timekeeping import Clock
+    from gatewayd.trust_keeper import TrustKeeper
+
+_log = structlog.get_logger()
+
+
+class Door:
+    """Takes submissions from every channel; implements `channel.Submit`."""
+
+    def __init__(  # noqa: PLR0913 - the parts of the house that a command passes through
+        self,
+        *,
+        clock: Clock,
+        epoch: Epoch,
+        challenges: Challenges,
+        trust: TrustKeeper,
+        reservations: Reservations,
+        statements: Statements,
+        recorder: Recorder,
+        denials: Denials,
+        links: Mapping[bytes, BoltMover],
+    ) -> None:
+        self._clock = clock
+        self._epoch = epoch
+        self._challenges = challenges
+        self._trust = trust
+        self._reservations = reservations
+        self._statements = statements
+        self._recorder = recorder
+        self._denials = denials
+        self._links = links
+
+    async def __call__(self, submission: Submission, responder: Responder) -> None:
+        """Tell the whole story of one command; returns when its last answer has been handed over."""
+        try:
+            bundle = verify_bundle(submission.bundle, known=self._trust.known())
+        except RemoteProtocolError as error:
+            await self._denials.note(submission.channel, error)
+            await responder.denied()
+            return
+        freshness = self._take_freshness(bundle, submission)
+        try:
+            decided = await self._recorder.run(lambda tx: self._reservations.decide(tx, bundle, submission, freshness))
+        except StoreError as error:
+            await self._refuse_undurable(bundle, responder, error)
+            return
+        await self._answer(bundle, decided, freshness, responder)
+
+    async def settle(self) -> None:
+        """Close the intents that an earlier run left open: ask the lock, never move again (law 2)."""
+        for intent in await self._recorder.run(commands.open_intents):
+            await self._settle(intent)
+
+    def _take_freshness(self, bundle: VerifiedBundle, submission: Submission) -> FreshnessFacts:
+        freshness, learned_ms = bundle.command.freshness, None
+        if isinstance(freshness, ChallengeFreshness) and submission.lock_id is not None:
+            learned_ms = self._challenges.learned_boottime_ms(submission.lock_id, freshness.challenge)
+            # Burnt by the first validly signed command over it, whatever the verdict: it bought one look.
+            self._challenges.burn(submission.lock_id, freshness.challenge)
+        return FreshnessFacts(
+            boottime_ms=self._clock.now().boottime_ms,
+            epoch=self._epoch,
+            challenge_learned_ms=learned_ms,
+            last_issued_s=None,
+        )
+
+    async def _answer(
+        self, bundle: VerifiedBundle, decided: Decided, freshness: FreshnessFacts, responder: Responder
+    ) -> None:
+        _log_decision(bundle, decided)
+        match decided.verdict:
+            case Permitted():
+                async with asyncio.TaskGroup() as tasks:
+                    # The bolt first: the receipt of the decision travels while the motor runs.
+                    acting = tasks.create_task(self._act(bundle, decided, freshness))
+                    tasks.create_task(responder.receipt(decided.receipt))
+                await responder.receipt(acting.result())
+            case Denied(code=code):
+                await responder.receipt(decided.receipt)
+                if code in {Code.WRONG_EPOCH, Code.EXPIRED, Code.WRONG_AUDIENCE}:
+                    await responder.info(self._statements.info())
+            case _:
+                await responder.receipt(decided.receipt)
+
+    async def _act(self, bundle: VerifiedBundle, decided: Decided, freshness: FreshnessFacts) -> bytes:
+        """Move the bolt, record how it went, and return the receipt of the outcome."""
+        command = bundle.command
+        spent_ms = self._clock.now().boottime_ms - freshness.boottime_ms
+        move = BoltMove(
+            command_seq=decided.command_seq or 0,
+            action=command.action,
+            command_sha256=bundle.command_sha256,
+            command_id=command.command_id,
+            actor_kid=bundle.signer_kid,
+            within_ms=max(0, within_ms(command.freshness, freshness) - spent_ms),
+        )
+        outcome = await self._links[command.lock_id].execute(move)
+        try:
+            return await self._recorder.run(
+                lambda tx: self._conclude(
+                    tx,
+                    kid=bundle.signer_kid,
+                    command_id=command.command_id,
+                    command_sha256=bundle.command_sha256,
+                    lock_id=command.lock_id,
+                    outcome=outcome,
+                )
+            )
+        except StoreError as error:
+            # The bolt has moved and the disk has failed since: the intent stays open for the next start,
+            # which asks the lock; the sender still gets the truth.
+            _log.error("store.unavailable", code=error.code, lock=command.lock_id.hex())
+            return self._outcome_receipt(command.lock_id, bundle.command_sha256, outcome, decided.journal_index)
+
+    async def _settle(self, intent: SeenCommand) -> None:
+        if intent.command_seq is None or intent.lock_id not in self._links:
+            return
+        outcome = await self._links[intent.lock_id].query(intent.command_seq)
+        await self._recorder.run(
+            lambda tx: self._conclude(
+                tx,
+                kid=intent.kid,
+                command_id=intent.command_id,
+                command_sha256=intent.command_sha256,
+                lock_id=intent.lock_id,
+                outcome=outcome,
+                late=True,
+            )
+        )
+
+    def _conclude(
+        self,
+        tx: Transaction,
+        *,
+        kid: bytes,
+        command_id: bytes,
+        command_sha256: bytes,
+        lock_id: bytes,
+        outcome: MoveOutcome,
+        late: bool = False,
+    ) -> bytes:
+        event = CommandOutcome(
+            lock_id=lock_id,
+            command_id=command_id.hex(),
+            command_sha256=command_sha256.hex(),
+            code=outcome.code.dotted,
+            bolt=outcome.bolt.name.lower(),
+            lock_log_seq=outcome.lock_log_seq,
+            late=late,
+        )
+        index = self._recorder.append(tx, event)
+        receipt = self._outcome_receipt(lock_id, command_sha256, outcome, index)
+        commands.record_receipt(tx, kid, command_id, receipt, outcome.code.wire, closed=True)
+        return receipt
+
+    def _outcome_receipt(
+        self, lock_id: bytes, command_sha256: bytes, outcome: MoveOutcome, journal_index: int | None
+    ) -> bytes:
+        return self._statements.receipt(
+            lock_id=lock_id,
+            command_sha256=command_sha256,
+            phase=Phase.OUTCOME,
+            code=outcome.code,
+            journal_index=journal_index,
+            lock_log_seq=outcome.lock_log_seq,
+        )
+
+    async def _refuse_undurable(self, bundle: VerifiedBundle, responder: Responder, error: StoreError) -> None:
+        # Nothing can be reserved, so nothing may move; the sender is told over our signature all the same.
+        _log.error("store.unavailable", code=error.code, lock=bundle.command.lock_id.hex())
+        receipt = self._statements.receipt(
+            lock_id=bundle.command.lock_id,
+            command_sha256=bundle.command_sha256,
+            phase=Phase.DECIDED,
+            code=Code.STORE_UNAVAILABLE,
+            journal_index=None,
+        )
+        await responder.receipt(receipt)
+
+
+def _log_decision(bundle: VerifiedBundle, decided: Decided) -> None:
+    verdict = decided.verdict
+    code = (
+        verdict.code
+        if isinstance(verdict, Denied)
+        else Code.PERMITTED
+        if isinstance(verdict, Permitted)
+        else Code.DUPLICATE
+    )
+    _log.info(
+        "command.decided",
+        code=code.dotted,
+        lock=bundle.command.lock_id.hex(),
+        action=bundle.command.action.name.lower(),
+        command_id=bundle.command.command_id.hex(),
+    )

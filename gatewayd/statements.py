@@ -1,0 +1,94 @@
+"""What the gateway states over its own signature: receipts and infos."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from firmware_protocol.constants import UNLOCK_TTL_S_MAX
+from firmware_protocol.signed import sign
+from firmware_protocol.statements import CommandReceipt, GatewayInfo, LockEpoch
+from gatewayd.access.tiers import tier_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from firmware_protocol.codes import Code
+    from firmware_protocol.vocabulary import Phase, Tier
+    from gatewayd.access.freshness import Epoch
+    from gatewayd.identity import Identity
+    from gatewayd.timekeeper import TimeKeeper
+    from gatewayd.timekeeping import Clock
+    from gatewayd.trust_keeper import TrustKeeper
+
+NO_NONCE: Final = b""
+
+
+class Statements:
+    """Signs what the gateway says about commands and about itself."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        log_id: bytes,
+        lock_ids: Collection[bytes],
+        epoch: Epoch,
+        clock: Clock,
+        timekeeper: TimeKeeper,
+        trust: TrustKeeper,
+    ) -> None:
+        self._identity = identity
+        self._log_id = log_id
+        self._lock_ids = tuple(lock_ids)
+        self._epoch = epoch
+        self._clock = clock
+        self._timekeeper = timekeeper
+        self._trust = trust
+        self.suspect = False
+        """Set on signed evidence that somebody else holds our keys."""
+
+    def tier(self) -> Tier:
+        """Return how much of the present can be proven now."""
+        return tier_of(time=self._timekeeper.interval(), state=self._trust.state, suspect=self.suspect)
+
+    def info(self, nonce: bytes = NO_NONCE) -> bytes:
+        """Return a signed GatewayInfo over the asker's nonce."""
+        now_s = self._epoch.now_s(self._clock.now().boottime_ms)
+        info = GatewayInfo(
+            nonce=nonce,
+            gateway_id=self._identity.gateway_id,
+            locks=tuple(LockEpoch(lock_id, self._epoch.value, now_s) for lock_id in self._lock_ids),
+            state_seq=0 if self._trust.state is None else self._trust.state.seq,
+            keyset_version=0 if self._trust.keyset is None else self._trust.keyset.version,
+            tier=self.tier(),
+            ttl_s_max=UNLOCK_TTL_S_MAX,
+        )
+        return sign(info, self._identity.signing_key)
+
+    def receipt(
+        self,
+        *,
+        lock_id: bytes,
+        command_sha256: bytes,
+        phase: Phase,
+        code: Code,
+        journal_index: int | None,
+        lock_log_seq: int | None = None,
+        retry_after_s: int | None = None,
+    ) -> bytes:
+        """Return a signed CommandReceipt."""
+        time = self._timekeeper.interval()
+        receipt = CommandReceipt(
+            gateway_id=self._identity.gateway_id,
+            log_id=self._log_id,
+            lock_id=lock_id,
+            command_sha256=command_sha256,
+            phase=phase,
+            code=code,
+            lock_log_seq=lock_log_seq,
+            journal_index=journal_index,
+            utc_lo_s=time.lo_s,
+            utc_hi_s=time.hi_s if time.trusted else None,
+            retry_after_s=retry_after_s,
+        )
+        return sign(receipt, self._identity.signing_key)
