@@ -3,7 +3,7 @@
 The list is fixed. It names what a gateway cannot do without, as a gateway imports it; a package added here to make a
 ratio look better would be a lie. Prints JSON: `import_ms`, wall time of the imports; `rss_kib`, VmRSS after them.
 """
-# ruff: noqa: E402, F401, I001 - the order is the measurement: clock, list, clock, everything else
+# ruff: noqa: E402, F401 - the order is the measurement: clock, list, clock, everything else
 
 from __future__ import annotations
 
