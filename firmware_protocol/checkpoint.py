@@ -82,7 +82,8 @@ class Checkpoint:
         """
         if problem := self._problem():
             raise LocalProtocolError(f"not a checkpoint: {problem}")
-        return "".join(f"{line}\n" for line in (self.origin, self.size, _base64(self.root), *self.extensions)).encode()
+        lines = (self.origin, self.size, _base64(self.root), *self.extensions)
+        return _within_size("".join(f"{line}\n" for line in lines).encode())
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
@@ -199,17 +200,20 @@ def cosign(note: bytes, *, key: SigningKey, name: str, time_s: int) -> bytes:
     what the line states.
 
     Raises:
-        RemoteProtocolError: MALFORMED, when `note` is not a signed checkpoint or has no room for the line.
+        RemoteProtocolError: MALFORMED, when `note` is not a signed checkpoint, has no room for the line or has
+            one by this key: of two, no reader could tell which speaks.
         LocalProtocolError: a name or a time that no note can carry.
     """
     parsed = parse_note(note)
     Checkpoint.parse(parsed.text)
-    if len(parsed.signatures) == SIGNATURE_COUNT_MAX:
-        raise _malformed("note without room for a cosignature")
+    public = bytes(key.verify_key)
+    if _signatures_by(parsed, name=name, algorithm=COSIGNATURE_V1, public=public):
+        raise _malformed("note that this key has cosigned before")
     signature = key.sign(_cosigned_message(parsed.text, time_s)).signature
-    timestamped = time_s.to_bytes(_TIME_SIZE, "big") + signature
-    line = _signature_line(name, COSIGNATURE_V1, bytes(key.verify_key), timestamped)
-    return _within_size(note + line)
+    line = _signature_line(name, COSIGNATURE_V1, public, time_s.to_bytes(_TIME_SIZE, "big") + signature)
+    if len(parsed.signatures) == SIGNATURE_COUNT_MAX or len(note) + len(line) > NOTE_SIZE_MAX:
+        raise _malformed("note without room for a cosignature")
+    return note + line
 
 
 def verify_cosignature(data: bytes, *, name: str, public: bytes) -> Cosignature:
@@ -240,13 +244,17 @@ def _cosigned_message(text: bytes, time_s: int) -> bytes:
 
 def _signature_by(note: SignedNote, *, name: str, algorithm: int, public: bytes) -> bytes:
     """Return the one signature that claims to be by this key; two would leave open which of them speaks."""
-    key_id = note_key_id(name, algorithm, public)
-    claimed = [each.signature for each in note.signatures if (each.name, each.key_id) == (name, key_id)]
+    claimed = _signatures_by(note, name=name, algorithm=algorithm, public=public)
     if not claimed:
         raise RemoteProtocolError(Code.BAD_SIGNATURE, "note without a signature by this key")
     if len(claimed) > 1:
         raise _malformed("note with two signatures by one key")
     return claimed[0]
+
+
+def _signatures_by(note: SignedNote, *, name: str, algorithm: int, public: bytes) -> list[bytes]:
+    key_id = note_key_id(name, algorithm, public)
+    return [each.signature for each in note.signatures if (each.name, each.key_id) == (name, key_id)]
 
 
 def _verify(public: bytes, message: bytes, signature: bytes) -> None:
@@ -301,8 +309,8 @@ def _text(data: bytes) -> str:
 
 
 def _has_control(text: str) -> bool:
-    """Tell of C0 and C1 controls and of line separators: in a log or terminal they could forge a line."""
-    return any(unicodedata.category(each) in {"Cc", "Zl", "Zp"} for each in text)
+    """Tell of C0 and C1 controls and line separators, which could forge a line of a log, and of surrogates."""
+    return any(unicodedata.category(each) in {"Cc", "Cs", "Zl", "Zp"} for each in text)
 
 
 def _base64(data: bytes) -> str:

@@ -148,8 +148,7 @@ class LogRecord:
         Raises:
             LocalProtocolError: `from_bytes` would refuse it.
         """
-        fields = (self.seq, self.boot, self.up_s, self.wall_s, int(self.type), self.actor, self.cmd_id, self.result)
-        data = cbor.encode(fields)
+        data = cbor.encode(tuple(codec.encode(getattr(self, name)) for name, codec in _CODECS.items()))
         try:
             LogRecord.from_bytes(data)
         except RemoteProtocolError as error:
