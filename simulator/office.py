@@ -111,7 +111,9 @@ class Office:
 
     def keyset(self, *, now_s: int, version: int = 1, signers: Sequence[SigningKey] | None = None) -> bytes:
         """Return a Keyset signed by two roots (or by others, for an attack)."""
-        roles = {role: RoleKeys(1, (bytes(key.verify_key),)) for role, key in self.role_keys.items()}
+        roles: dict[Role, RoleKeys] = {
+            role: RoleKeys(1, (bytes(key.verify_key),)) for role, key in self.role_keys.items()
+        }
         roles[Role.ROOT] = RoleKeys(2, self.root_public_keys)
         keyset = Keyset(version=version, exp_s=now_s + KEYSET_LIFE_S, roles=roles)
         return sign_many(keyset, self.roots[:2] if signers is None else signers)
