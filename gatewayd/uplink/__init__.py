@@ -1,0 +1,1 @@
+"""The uplink: events out to the broker, signed commands and state in."""
