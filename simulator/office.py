@@ -188,12 +188,14 @@ class Office:
             authority=self.authority(home, provider, now_s=now_s),
         )
 
-    def operator(self, person: str, *, now_s: int, rights: Rights = Rights.UNLOCK | Rights.LOCK) -> Holder:
-        """Return an alarm centre operator on shift."""
+    def operator(
+        self, person: str, *, now_s: int, rights: Rights = Rights.UNLOCK | Rights.LOCK, life_s: int = SHIFT_S
+    ) -> Holder:
+        """Return an alarm centre operator on a shift that began a minute ago."""
         grant = OperatorGrant(
             issuer=ISSUER,
             subject=person,
-            exp_s=now_s + SHIFT_S,
+            exp_s=now_s - 60 + life_s,
             nbf_s=now_s - 60,
             iat_s=now_s - 60,
             cti=self.token(f"operator-{person}-{now_s}"),

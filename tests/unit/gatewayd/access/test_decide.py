@@ -1,0 +1,425 @@
+"""Every reason of the decision on both sides of its boundary."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from firmware_protocol.codes import Code
+from firmware_protocol.cose import kid_of
+from firmware_protocol.vocabulary import Action, OfflineClass, Rights, Tier
+from gatewayd.access.decide import Facts, decide
+from gatewayd.access.limits import LOCKOUT_REFUSAL_COUNT
+from gatewayd.access.seen import Seen
+from gatewayd.access.verdicts import Denied, Permitted, Repeated
+from gatewayd.settings import LimitSettings
+from gatewayd.timekeeping import TRUSTED_WIDTH_MS_MAX, TimeInterval
+from tests.support.homes import BOOTTIME_MS, NOW_S, PROVIDER, TestHome
+
+HOME = TestHome.make()
+DAY_S = 24 * 3_600
+
+
+def code_of(bundle: object, facts: Facts) -> Code:
+    verdict = decide(bundle, facts)  # type: ignore[arg-type]  # tests pass what TestHome made
+    return verdict.code if isinstance(verdict, Denied) else Code.PERMITTED
+
+
+def at(lo_s: int, hi_s: int | None = None) -> TimeInterval:
+    return TimeInterval(lo_ms=lo_s * 1_000, hi_ms=(lo_s if hi_s is None else hi_s) * 1_000)
+
+
+def untrusted(lo_s: int) -> TimeInterval:
+    return TimeInterval(lo_ms=lo_s * 1_000)
+
+
+def test_a_carer_on_shift_at_the_door_is_permitted() -> None:
+    assert isinstance(decide(HOME.at_door(HOME.carer()), HOME.facts()), Permitted)
+
+
+def test_an_operator_with_the_open_alarm_is_permitted() -> None:
+    bundle = HOME.over_mqtt(HOME.office.operator("olga", now_s=NOW_S), alarm_ref=bytes(16))
+    assert code_of(bundle, HOME.facts(alarm_open=True)) is Code.PERMITTED
+
+
+# Audience.
+
+
+def test_a_command_for_another_gateway_is_refused() -> None:
+    other = HOME.office.home("home-2")
+    assert code_of(HOME.at_door(HOME.carer()), HOME.facts(gateway_id=other.gateway_id)) is Code.WRONG_AUDIENCE
+
+
+def test_a_command_for_a_lock_that_is_not_ours_is_refused() -> None:
+    assert code_of(HOME.at_door(HOME.carer()), HOME.facts(lock_ids=frozenset({bytes(8)}))) is Code.WRONG_AUDIENCE
+
+
+def test_a_command_brought_through_another_lock_than_it_names_is_refused() -> None:
+    bundle = HOME.at_door(HOME.carer())
+    assert code_of(bundle, HOME.facts(came_through=bytes(8))) is Code.WRONG_AUDIENCE
+    assert code_of(bundle, HOME.facts(came_through=HOME.home.lock_id)) is Code.PERMITTED
+
+
+def test_a_grant_for_another_lock_is_refused() -> None:
+    elsewhere = HOME.office.home("home-2")
+    grant = HOME.office.grant(elsewhere, PROVIDER, "anna", now_s=NOW_S)
+    holder = HOME.office.carer(HOME.home, PROVIDER, "anna", now_s=NOW_S, grant=grant)
+    assert code_of(HOME.at_door(holder), HOME.facts()) is Code.WRONG_AUDIENCE
+
+
+def test_an_authority_for_another_home_is_refused() -> None:
+    elsewhere = HOME.office.home("home-2")
+    grant = HOME.office.grant(HOME.home, PROVIDER, "anna", now_s=NOW_S)
+    holder = HOME.office.carer(elsewhere, PROVIDER, "anna", now_s=NOW_S, grant=grant)
+    assert code_of(HOME.at_door(holder), HOME.facts()) is Code.WRONG_AUDIENCE
+
+
+# Already seen.
+
+
+def test_the_same_bytes_again_get_the_recorded_receipt_and_move_nothing() -> None:
+    bundle = HOME.at_door(HOME.carer())
+    seen = Seen(command_sha256=bundle.command_sha256, receipt=b"recorded")
+    assert decide(bundle, HOME.facts(seen=seen)) == Repeated(receipt=b"recorded")
+
+
+def test_a_replay_is_answered_even_when_its_challenge_is_burnt_and_its_grant_has_ended() -> None:
+    bundle = HOME.at_door(HOME.carer())
+    seen = Seen(command_sha256=bundle.command_sha256, receipt=b"recorded")
+    facts = HOME.facts(seen=seen, time=at(NOW_S + DAY_S), freshness=HOME.freshness(challenge_learned_ms=None))
+    assert decide(bundle, facts) == Repeated(receipt=b"recorded")
+
+
+def test_other_bytes_under_a_used_id_are_refused() -> None:
+    seen = Seen(command_sha256=bytes(32), receipt=b"recorded")
+    assert code_of(HOME.at_door(HOME.carer()), HOME.facts(seen=seen)) is Code.ID_REUSED
+
+
+# Freshness.
+
+
+@pytest.mark.parametrize(
+    ("learned_ms", "code"),
+    [
+        pytest.param(BOOTTIME_MS - 29_999, Code.PERMITTED, id="one millisecond before it dies"),
+        pytest.param(BOOTTIME_MS - 30_000, Code.CHALLENGE_UNKNOWN, id="30 s old"),
+        pytest.param(None, Code.CHALLENGE_UNKNOWN, id="never heard of, or burnt"),
+    ],
+)
+def test_a_challenge_lives_30_seconds(learned_ms: int | None, code: Code) -> None:
+    facts = HOME.facts(freshness=HOME.freshness(challenge_learned_ms=learned_ms))
+    assert code_of(HOME.at_door(HOME.carer()), facts) is code
+
+
+@pytest.mark.parametrize(
+    ("issued_s", "ttl_s", "code"),
+    [
+        pytest.param(100, 60, Code.PERMITTED, id="longest life"),
+        pytest.param(100, 61, Code.TTL_TOO_LONG, id="a second longer"),
+        pytest.param(71, 30, Code.PERMITTED, id="expires next second"),
+        pytest.param(70, 30, Code.EXPIRED, id="expires now"),
+        pytest.param(101, 30, Code.PERMITTED, id="a rounded second ahead"),
+        pytest.param(102, 30, Code.NOT_YET_VALID, id="two seconds ahead"),
+        pytest.param(110, -5, Code.TTL_TOO_LONG, id="ends before it begins"),
+    ],
+)
+def test_an_epoch_command_lives_between_its_seconds(issued_s: int, ttl_s: int, code: Code) -> None:
+    assert code_of(HOME.over_mqtt(HOME.carer(), issued_s=issued_s, ttl_s=ttl_s), HOME.facts()) is code
+
+
+def test_locking_may_be_asked_for_five_minutes_ahead() -> None:
+    assert code_of(HOME.over_mqtt(HOME.carer(), ttl_s=300, action=Action.LOCK), HOME.facts()) is Code.PERMITTED
+    assert code_of(HOME.over_mqtt(HOME.carer(), ttl_s=301, action=Action.LOCK), HOME.facts()) is Code.TTL_TOO_LONG
+
+
+def test_a_command_of_an_earlier_start_is_refused() -> None:
+    assert code_of(HOME.over_mqtt(HOME.carer(), epoch=bytes(16)), HOME.facts()) is Code.WRONG_EPOCH
+
+
+@pytest.mark.parametrize(
+    ("last_issued_s", "code"),
+    [
+        pytest.param(101, Code.SUPERSEDED, id="a later one was executed"),
+        pytest.param(100, Code.PERMITTED, id="the same second"),
+    ],
+)
+def test_a_command_issued_before_the_last_executed_one_is_superseded(last_issued_s: int, code: Code) -> None:
+    facts = HOME.facts(freshness=HOME.freshness(last_issued_s=last_issued_s))
+    assert code_of(HOME.over_mqtt(HOME.carer()), facts) is code
+
+
+# Validity.
+
+
+def test_a_grant_ends_with_its_second() -> None:
+    bundle = HOME.at_door(HOME.carer(exp_s=NOW_S + 10, windows=((NOW_S - 60, NOW_S + 100),)))
+    assert code_of(bundle, HOME.facts(time=at(NOW_S + 9))) is Code.PERMITTED
+    assert code_of(bundle, HOME.facts(time=at(NOW_S + 10))) is Code.EXPIRED
+
+
+def test_a_grant_ends_when_the_latest_possible_time_has_reached_its_end() -> None:
+    bundle = HOME.at_door(HOME.carer(exp_s=NOW_S + 10, windows=((NOW_S - 60, NOW_S + 100),)))
+    assert code_of(bundle, HOME.facts(time=at(NOW_S, NOW_S + 10))) is Code.EXPIRED
+
+
+def test_a_grant_begins_when_the_earliest_possible_time_has_reached_its_beginning() -> None:
+    bundle = HOME.at_door(HOME.carer(nbf_s=NOW_S, windows=((NOW_S - 60, NOW_S + 100),)))
+    assert code_of(bundle, HOME.facts(time=at(NOW_S, NOW_S + 5))) is Code.PERMITTED
+    assert code_of(bundle, HOME.facts(time=at(NOW_S - 1, NOW_S + 5))) is Code.NOT_YET_VALID
+
+
+def test_a_grant_issued_in_the_future_is_refused() -> None:
+    bundle = HOME.at_door(HOME.carer(now_s=NOW_S + 10, nbf_s=NOW_S + 10))
+    assert code_of(bundle, HOME.facts()) is Code.NOT_YET_VALID
+
+
+@pytest.mark.parametrize(
+    ("life_s", "code"),
+    [
+        pytest.param(DAY_S, Code.PERMITTED, id="24 hours"),
+        pytest.param(DAY_S + 1, Code.TTL_TOO_LONG, id="a second longer"),
+    ],
+)
+def test_a_shift_grant_lives_at_most_a_day(life_s: int, code: Code) -> None:
+    bundle = HOME.at_door(HOME.carer(nbf_s=NOW_S - 60, exp_s=NOW_S - 60 + life_s))
+    assert code_of(bundle, HOME.facts()) is code
+
+
+def test_a_grant_of_a_wider_class_than_its_authority_is_refused() -> None:
+    grant = HOME.office.grant(HOME.home, PROVIDER, "anna", now_s=NOW_S, offline_class=OfflineClass.RESPONDER)
+    authority = HOME.office.authority(HOME.home, PROVIDER, now_s=NOW_S, offline_class_max=OfflineClass.SHIFT)
+    holder = HOME.office.carer(HOME.home, PROVIDER, "anna", now_s=NOW_S, grant=grant)
+    narrowed = type(holder)(key=holder.key, grant=holder.grant, authority=authority)
+    assert code_of(HOME.at_door(narrowed), HOME.facts()) is Code.RIGHTS
+
+
+@pytest.mark.parametrize("tier", list(Tier))
+@pytest.mark.parametrize("offline_class", list(OfflineClass))
+def test_a_tier_admits_its_classes(tier: Tier, offline_class: OfflineClass) -> None:
+    admitted = {
+        Tier.FRESH: {OfflineClass.ONLINE, OfflineClass.SHIFT, OfflineClass.RESPONDER},
+        Tier.STALE: {OfflineClass.SHIFT, OfflineClass.RESPONDER},
+        Tier.COLD: {OfflineClass.RESPONDER},
+        Tier.SUSPECT: {OfflineClass.RESPONDER},
+    }[tier]
+    bundle = HOME.at_door(HOME.carer(offline_class=offline_class))
+    expected = Code.PERMITTED if offline_class in admitted else Code.TIER
+    assert code_of(bundle, HOME.facts(tier=tier)) is expected
+
+
+@pytest.mark.parametrize("tier", list(Tier))
+def test_one_operator_alone_at_night_opens_in_every_tier_while_the_alarm_is_open(tier: Tier) -> None:
+    bundle = HOME.over_mqtt(HOME.office.operator("olga", now_s=NOW_S), alarm_ref=bytes(16))
+    time = at(NOW_S) if tier in {Tier.FRESH, Tier.STALE} else untrusted(NOW_S - 5 * DAY_S)
+    assert code_of(bundle, HOME.facts(tier=tier, time=time, alarm_open=True)) is Code.PERMITTED
+
+
+def test_without_trusted_time_only_the_end_of_a_responders_grant_is_judged() -> None:
+    bundle = HOME.at_door(HOME.carer(offline_class=OfflineClass.RESPONDER, exp_s=NOW_S + 10))
+    early = HOME.facts(tier=Tier.COLD, time=untrusted(NOW_S - 90 * DAY_S))
+    assert code_of(bundle, early) is Code.PERMITTED
+    assert code_of(bundle, HOME.facts(tier=Tier.COLD, time=untrusted(NOW_S + 9))) is Code.PERMITTED
+    assert code_of(bundle, HOME.facts(tier=Tier.COLD, time=untrusted(NOW_S + 10))) is Code.EXPIRED
+
+
+def test_an_interval_wider_than_two_minutes_is_not_trusted() -> None:
+    narrow = TimeInterval(lo_ms=0, hi_ms=TRUSTED_WIDTH_MS_MAX)
+    wide = TimeInterval(lo_ms=0, hi_ms=TRUSTED_WIDTH_MS_MAX + 1)
+    assert narrow.trusted
+    assert not wide.trusted
+
+
+def test_an_operators_shift_is_at_most_13_hours() -> None:
+    for life_s, code in ((13 * 3_600, Code.PERMITTED), (13 * 3_600 + 1, Code.TTL_TOO_LONG)):
+        holder = HOME.office.operator("olga", now_s=NOW_S, life_s=life_s)
+        bundle = HOME.over_mqtt(holder, alarm_ref=bytes(16))
+        assert code_of(bundle, HOME.facts(alarm_open=True)) is code
+
+
+def test_past_its_end_a_keyset_serves_only_alarm_role_and_class_2() -> None:
+    ended = at(HOME.keyset.exp_s)
+    window = ((HOME.keyset.exp_s - 60, HOME.keyset.exp_s + 60),)
+    options = {"now_s": HOME.keyset.exp_s, "windows": window}
+    authority = HOME.office.authority(HOME.home, PROVIDER, now_s=HOME.keyset.exp_s)
+    for offline_class, code in ((OfflineClass.SHIFT, Code.EXPIRED), (OfflineClass.RESPONDER, Code.PERMITTED)):
+        holder = HOME.carer(offline_class=offline_class, **options)
+        renewed = type(holder)(key=holder.key, grant=holder.grant, authority=authority)
+        assert code_of(HOME.at_door(renewed), HOME.facts(time=ended)) is code
+
+
+# Revocation.
+
+
+def test_a_revoked_device_key_is_refused() -> None:
+    holder = HOME.carer()
+    state = HOME.state(revoked_kids=(kid_of(bytes(holder.key.verify_key)),))
+    assert code_of(HOME.at_door(holder), HOME.facts(state=state)) is Code.REVOKED
+    assert code_of(HOME.at_door(holder), HOME.facts(state=HOME.state())) is Code.PERMITTED
+
+
+def test_a_revoked_grant_is_refused() -> None:
+    bundle = HOME.at_door(HOME.carer())
+    state = HOME.state(revoked_ctis=(bundle.proof.grant.cti,))
+    assert code_of(bundle, HOME.facts(state=state)) is Code.REVOKED
+
+
+def test_grants_of_a_provider_before_a_second_are_refused() -> None:
+    bundle = HOME.at_door(HOME.carer())
+    issued_s = bundle.proof.grant.iat_s
+    kept = HOME.state(provider_iat_min_s=((PROVIDER, issued_s),))
+    void = HOME.state(provider_iat_min_s=((PROVIDER, issued_s + 1),))
+    assert code_of(bundle, HOME.facts(state=kept)) is Code.PERMITTED
+    assert code_of(bundle, HOME.facts(state=void)) is Code.REVOKED
+
+
+def test_a_grant_that_asks_for_a_newer_state_waits_for_it() -> None:
+    bundle = HOME.at_door(HOME.carer(state_seq_min=2))
+    assert code_of(bundle, HOME.facts(state=None)) is Code.TIER
+    assert code_of(bundle, HOME.facts(state=HOME.state(seq=1))) is Code.TIER
+    assert code_of(bundle, HOME.facts(state=HOME.state(seq=2))) is Code.PERMITTED
+
+
+# Rights, windows, uses.
+
+
+def test_a_right_that_the_grant_lacks_is_refused() -> None:
+    bundle = HOME.at_door(HOME.carer(rights=Rights.LOCK))
+    assert code_of(bundle, HOME.facts()) is Code.RIGHTS
+
+
+def test_a_right_wider_than_its_parent_is_refused() -> None:
+    holder = HOME.carer(rights=Rights.UNLOCK | Rights.LOCK)
+    authority = HOME.office.authority(HOME.home, PROVIDER, now_s=NOW_S, rights=Rights.LOCK)
+    narrowed = type(holder)(key=holder.key, grant=holder.grant, authority=authority)
+    assert code_of(HOME.at_door(narrowed), HOME.facts()) is Code.RIGHTS
+
+
+def test_a_responders_grant_only_unlocks() -> None:
+    holder = HOME.carer(offline_class=OfflineClass.RESPONDER)
+    assert code_of(HOME.over_mqtt(holder), HOME.facts()) is Code.PERMITTED
+    assert code_of(HOME.over_mqtt(holder, action=Action.LOCK), HOME.facts()) is Code.RIGHTS
+
+
+@pytest.mark.parametrize(
+    ("time", "code"),
+    [
+        pytest.param(at(NOW_S), Code.PERMITTED, id="first second"),
+        pytest.param(at(NOW_S - 1, NOW_S), Code.OUTSIDE_WINDOW, id="perhaps a second early"),
+        pytest.param(at(NOW_S + 899), Code.PERMITTED, id="last second"),
+        pytest.param(at(NOW_S + 899, NOW_S + 900), Code.OUTSIDE_WINDOW, id="perhaps over"),
+    ],
+)
+def test_a_visit_lies_wholly_in_its_window(time: TimeInterval, code: Code) -> None:
+    bundle = HOME.at_door(HOME.carer(windows=((NOW_S, NOW_S + 900),)))
+    assert code_of(bundle, HOME.facts(time=time)) is code
+
+
+def test_a_missing_window_is_a_denial_and_never_for_ever() -> None:
+    assert code_of(HOME.at_door(HOME.carer(windows=())), HOME.facts()) is Code.OUTSIDE_WINDOW
+
+
+def test_without_trusted_time_a_window_that_is_over_stays_over() -> None:
+    bundle = HOME.at_door(HOME.carer(offline_class=OfflineClass.RESPONDER, windows=((NOW_S, NOW_S + 900),)))
+    assert code_of(bundle, HOME.facts(tier=Tier.COLD, time=untrusted(NOW_S + 899))) is Code.PERMITTED
+    assert code_of(bundle, HOME.facts(tier=Tier.COLD, time=untrusted(NOW_S + 900))) is Code.OUTSIDE_WINDOW
+
+
+def test_uses_run_out() -> None:
+    bundle = HOME.at_door(HOME.carer(use_count_max=2))
+    assert code_of(bundle, HOME.facts(use_count=1)) is Code.PERMITTED
+    assert code_of(bundle, HOME.facts(use_count=2)) is Code.USES_SPENT
+
+
+def test_an_operator_without_an_alarm_needs_a_second_one() -> None:
+    bundle = HOME.over_mqtt(HOME.office.operator("olga", now_s=NOW_S))
+    assert code_of(bundle, HOME.facts()) is Code.SECOND_OPERATOR_NEEDED
+
+
+def test_an_operator_naming_an_alarm_that_is_not_open_is_refused() -> None:
+    bundle = HOME.over_mqtt(HOME.office.operator("olga", now_s=NOW_S), alarm_ref=bytes(16))
+    assert code_of(bundle, HOME.facts(alarm_open=False)) is Code.ALARM_NOT_OPEN
+
+
+# Limits.
+
+
+def spend(bundle: object, facts: Facts, count: int) -> Facts:
+    for _ in range(count):
+        verdict = decide(bundle, facts)  # type: ignore[arg-type]  # tests pass what TestHome made
+        assert isinstance(verdict, Permitted | Denied)
+        merged = dict(facts.bucket_states) | dict(verdict.buckets)
+        facts = replace(facts, bucket_states=merged)
+    return facts
+
+
+def test_one_signer_gets_half_of_a_locks_bucket() -> None:
+    limits = LimitSettings(lock_burst=6)
+    bundle = HOME.at_door(HOME.carer())
+    facts = spend(bundle, HOME.facts(limits=limits), 3)
+    denied = decide(bundle, facts)
+    assert isinstance(denied, Denied)
+    assert denied.code is Code.RATE_LIMITED
+    assert denied.retry_after_s == 2 * limits.interval_ms // 1_000
+
+
+def test_a_bucket_refills_with_proven_time_only() -> None:
+    limits = LimitSettings(lock_burst=6)
+    bundle = HOME.at_door(HOME.carer())
+    spent = spend(bundle, HOME.facts(limits=limits), 3)
+    interval_s = 2 * limits.interval_ms // 1_000
+
+    def later(lo_s: int) -> Facts:
+        return HOME.facts(limits=limits, bucket_states=spent.bucket_states, time=at(lo_s))
+
+    assert code_of(bundle, later(NOW_S + interval_s - 1)) is Code.RATE_LIMITED
+    assert code_of(bundle, later(NOW_S + interval_s)) is Code.PERMITTED
+
+
+def test_a_clock_that_went_back_refills_nothing() -> None:
+    limits = LimitSettings(lock_burst=6)
+    bundle = HOME.at_door(HOME.carer())
+    spent = spend(bundle, HOME.facts(limits=limits), 3)
+    facts = HOME.facts(limits=limits, bucket_states=spent.bucket_states, time=at(NOW_S - 30))
+    assert code_of(bundle, facts) is Code.RATE_LIMITED
+
+
+def test_carers_cannot_use_up_the_emergency_budget() -> None:
+    limits = LimitSettings(lock_burst=2)
+    spent = spend(HOME.at_door(HOME.carer()), HOME.facts(limits=limits), 2)
+    bundle = HOME.over_mqtt(HOME.office.operator("olga", now_s=NOW_S), alarm_ref=bytes(16))
+    facts = HOME.facts(limits=limits, bucket_states=spent.bucket_states, alarm_open=True)
+    assert code_of(bundle, facts) is Code.PERMITTED
+
+
+def test_an_operator_has_a_budget_too() -> None:
+    bundle = HOME.over_mqtt(HOME.office.operator("olga", now_s=NOW_S), alarm_ref=bytes(16))
+    facts = HOME.facts(limits=LimitSettings(emergency_burst=2), alarm_open=True)
+    assert code_of(bundle, spend(bundle, facts, 1)) is Code.PERMITTED
+    assert code_of(bundle, spend(bundle, facts, 2)) is Code.RATE_LIMITED
+
+
+def test_five_refusals_for_rights_lock_a_signer_out() -> None:
+    wrong = HOME.at_door(HOME.carer(rights=Rights.LOCK))
+    almost = spend(wrong, HOME.facts(), LOCKOUT_REFUSAL_COUNT - 1)
+    assert code_of(wrong, almost) is Code.RIGHTS
+    denied = decide(wrong, spend(wrong, HOME.facts(), LOCKOUT_REFUSAL_COUNT))
+    assert isinstance(denied, Denied)
+    assert denied.code is Code.LOCKED_OUT
+    assert denied.retry_after_s is not None
+    assert denied.retry_after_s <= 300
+
+
+def test_forced_lock_out_by_replay_is_impossible_because_a_stale_command_counts_nothing() -> None:
+    stale = HOME.facts(freshness=HOME.freshness(challenge_learned_ms=None))
+    verdict = decide(HOME.at_door(HOME.carer(rights=Rights.LOCK)), stale)
+    assert verdict == Denied(code=Code.CHALLENGE_UNKNOWN)
+
+
+def test_a_refusal_over_the_rate_counts_towards_no_lock_out() -> None:
+    limits = LimitSettings(lock_burst=2)
+    bundle = HOME.at_door(HOME.carer())
+    spent = spend(bundle, HOME.facts(limits=limits), 1)
+    verdict = decide(bundle, spent)
+    assert isinstance(verdict, Denied)
+    assert verdict.buckets == {}
