@@ -1,0 +1,230 @@
+"""Routes what comes from the broker. Everything may be hostile: what is not understood is counted and dropped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from enum import StrEnum, unique
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+
+from firmware_protocol.errors import RemoteProtocolError
+from firmware_protocol.relay import AnswerKind
+from gatewayd.channel import Channel, Submission
+from gatewayd.errors import GatewayError
+from gatewayd.uplink.pace import Pace
+from gatewayd.uplink.payloads import (
+    ReplyTo,
+    Request,
+    Unreadable,
+    answer,
+    read_command,
+    read_info_request,
+    rejection,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from firmware_protocol.topics import Topics
+    from gatewayd.channel import Submit
+    from gatewayd.uplink.ports import AlarmIntake, InfoSource, LogMail, SignedObjects
+    from gatewayd.uplink.seam import BrokerSession, Incoming, Outgoing
+
+SUBMISSION_COUNT_MAX: Final = 32
+"""Commands at work at once. Only what is permitted stays long, and that is bounded by the limits of the door."""
+DENIED_INTERVAL_S: Final = 1.0
+"""Unauthenticated answers: at most one in so many seconds, whoever asks."""
+INFO_COUNT_PER_S: Final = 5
+
+log = structlog.get_logger(__name__)
+
+
+@unique
+class Drop(StrEnum):
+    """Why a message went no further."""
+
+    TOPIC = "topic"
+    """Nothing that was subscribed to."""
+    RETAINED = "retained"
+    """A stored copy of what must be fresh."""
+    UNREADABLE = "unreadable"
+    REFUSED = "refused"
+    """Readable, but not signed by whom it claims, or not for us."""
+    FLOOD = "flood"
+    """More than is answered or worked at."""
+    FAULT = "fault"
+    """We failed at it ourselves."""
+
+
+class Answers(Protocol):
+    """Sends answers over whatever session there is at the moment."""
+
+    async def send(self, message: Outgoing) -> None:
+        """Publish `message`; with no session it is lost, and the sender asks again."""
+
+
+class MqttResponder:
+    """A `channel.Responder` for one request over MQTT."""
+
+    def __init__(self, reply_to: ReplyTo, answers: Answers, may_deny: Callable[[], bool]) -> None:
+        self._reply_to = reply_to
+        self._answers = answers
+        self._may_deny = may_deny
+
+    async def receipt(self, raw: bytes) -> None:
+        """See `Responder.receipt`."""
+        await self._answers.send(answer(self._reply_to, AnswerKind.RECEIPT, raw))
+
+    async def info(self, raw: bytes) -> None:
+        """See `Responder.info`."""
+        await self._answers.send(answer(self._reply_to, AnswerKind.INFO, raw))
+
+    async def denied(self) -> None:
+        """See `Responder.denied`."""
+        if self._may_deny():
+            await self._answers.send(answer(self._reply_to, AnswerKind.DENIED))
+
+
+class Downlink:
+    """Hands each message to whom it is for."""
+
+    def __init__(
+        self,
+        *,
+        topics: Topics,
+        submit: Submit,
+        objects: SignedObjects,
+        alarms: AlarmIntake,
+        infos: InfoSource,
+        log_mail: LogMail,
+        answers: Answers,
+    ) -> None:
+        self._topics = topics
+        self._submit = submit
+        self._objects = objects
+        self._infos = infos
+        self._answers = answers
+        self._denials = Pace(burst=1, interval_s=DENIED_INTERVAL_S)
+        self._info_pace = Pace(burst=INFO_COUNT_PER_S, interval_s=1 / INFO_COUNT_PER_S)
+        self._submissions: set[asyncio.Task[None]] = set()
+        self._takers: Mapping[str, Callable[[bytes], Awaitable[None]]] = {
+            topics.alarm: alarms.take_alarm,
+            topics.log_receipt: log_mail.take_log_mail,
+            topics.authority_keyset: objects.take_keyset,
+            topics.authority_state: objects.take_state,
+        }
+        self._live_only = {topics.alarm, topics.log_receipt}
+        self.dropped: Counter[Drop] = Counter()
+        """Messages that went no further, by reason, since the start."""
+
+    async def run(self, session: BrokerSession) -> None:
+        """Route the messages of one session until it ends.
+
+        Commands outlive it: a door that is being opened does not stop because the internet did.
+
+        Raises:
+            BrokerError: the session has ended.
+        """
+        while True:
+            await self.route(await session.next_message())
+
+    async def route(self, incoming: Incoming) -> None:
+        """Handle one message; returns when it is done, but for a command, which goes on by itself. Never raises."""
+        if incoming.topic == self._topics.command:
+            await self._take_command(incoming)
+        elif incoming.topic == self._topics.request("info"):
+            await self._take_info_request(incoming)
+        else:
+            await self._take_object(incoming)
+
+    async def finish(self) -> None:
+        """Wait until every command that is at work has come to its end."""
+        while self._submissions:
+            await asyncio.wait(self._submissions)
+
+    async def _take_command(self, incoming: Incoming) -> None:
+        request = read_command(incoming, self._topics)
+        if isinstance(request, Unreadable):
+            self._drop(Drop.UNREADABLE, incoming, request.reason)
+        elif incoming.retained:
+            # Attack: yesterday's unlock, stored at the broker for whenever the gateway comes back.
+            self._drop(Drop.RETAINED, incoming, "a command must not be retained")
+            if self._may_deny():
+                await self._answers.send(rejection(request.reply_to))
+        elif len(self._submissions) >= SUBMISSION_COUNT_MAX:
+            self._drop(Drop.FLOOD, incoming, "too many commands at once")
+        else:
+            self._begin(request)
+
+    def _begin(self, request: Request) -> None:
+        responder = MqttResponder(request.reply_to, self._answers, self._may_deny)
+        submission = Submission(channel=Channel.MQTT, bundle=request.body)
+        task = asyncio.get_running_loop().create_task(self._guarded_submit(submission, responder))
+        self._submissions.add(task)
+        task.add_done_callback(self._submissions.discard)
+
+    async def _guarded_submit(self, submission: Submission, responder: MqttResponder) -> None:
+        try:
+            await self._submit(submission, responder)
+        except Exception:
+            # A bug behind one command must not take the next one's channel with it.
+            log.exception("downlink.fault", topic=self._topics.command)
+            self.dropped[Drop.FAULT] += 1
+
+    async def _take_info_request(self, incoming: Incoming) -> None:
+        request = read_info_request(incoming, self._topics)
+        if isinstance(request, Unreadable):
+            self._drop(Drop.UNREADABLE, incoming, request.reason)
+        elif incoming.retained:
+            self._drop(Drop.RETAINED, incoming, "a nonce must not be retained")
+        elif not self._info_pace.allows(asyncio.get_running_loop().time()):
+            self._drop(Drop.FLOOD, incoming, "more requests than are answered")
+        else:
+            await self._answers.send(answer(request.reply_to, AnswerKind.INFO, self._infos.info(request.body)))
+
+    async def _take_object(self, incoming: Incoming) -> None:
+        take = self._taker(incoming.topic)
+        if take is None:
+            self._drop(Drop.TOPIC, incoming, "nothing is taken from there")
+        elif incoming.retained and incoming.topic in self._live_only:
+            self._drop(Drop.RETAINED, incoming, "it must not be retained")
+        elif incoming.payload:  # an empty one says that a retained object was taken away; what it said stays signed
+            await self._hand_over(incoming, take)
+
+    def _taker(self, topic: str) -> Callable[[bytes], Awaitable[None]] | None:
+        if topic in self._takers:
+            return self._takers[topic]
+        folder = topic.rpartition("/")[0]
+        if folder == self._topics.authority_provider("").removesuffix("/"):
+            return self._objects.take_authority
+        if folder == self._topics.authority_grant("").removesuffix("/"):
+            return self._objects.take_grant
+        return None
+
+    async def _hand_over(self, incoming: Incoming, take: Callable[[bytes], Awaitable[None]]) -> None:
+        try:
+            await take(incoming.payload)
+        except RemoteProtocolError as error:
+            self._drop(Drop.REFUSED, incoming, f"{error.code.dotted}: {error.detail}")
+        except GatewayError as error:
+            self._drop(Drop.FAULT, incoming, str(error))
+        except Exception:
+            log.exception("downlink.fault", topic=_shown(incoming.topic))
+            self.dropped[Drop.FAULT] += 1
+
+    def _may_deny(self) -> bool:
+        return self._denials.allows(asyncio.get_running_loop().time())
+
+    def _drop(self, drop: Drop, incoming: Incoming, reason: str) -> None:
+        self.dropped[drop] += 1
+        # A line for the first, the 2nd, 4th, 8th … of a kind: a flood must not fill the disk with its own story.
+        count = self.dropped[drop]
+        level = log.warning if count & (count - 1) == 0 else log.debug
+        level("downlink.dropped", drop=drop.value, topic=_shown(incoming.topic), reason=reason, count=count)
+
+
+def _shown(topic: str) -> str:
+    """Return a topic as it may stand in a log: a stranger chose part of it."""
+    return topic[:128].encode("unicode_escape").decode()
