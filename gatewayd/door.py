@@ -21,6 +21,7 @@ from gatewayd.access.freshness import Challenges, FreshnessFacts, within_ms
 from gatewayd.access.verdicts import Denied, Permitted
 from gatewayd.journal.events import CommandOutcome
 from gatewayd.link.ports import BoltMove
+from gatewayd.reservation import Asked, Standing
 from gatewayd.store import commands
 from gatewayd.store.store import StoreError
 
@@ -32,12 +33,12 @@ if TYPE_CHECKING:
     from gatewayd.channel import Responder, Submission
     from gatewayd.denials import Denials
     from gatewayd.link.ports import BoltMover, MoveOutcome
-    from gatewayd.recorder import Recorder
+    from gatewayd.recorder import Page, Recorder
     from gatewayd.reservation import Decided, Reservations
     from gatewayd.statements import Statements
     from gatewayd.store.commands import SeenCommand
-    from gatewayd.store.store import Transaction
-    from gatewayd.timekeeping import Clock
+    from gatewayd.timekeeper import TimeKeeper
+    from gatewayd.timekeeping import Clock, TimeInterval
     from gatewayd.trust_keeper import TrustKeeper
 
 _log = structlog.get_logger()
@@ -52,6 +53,7 @@ class Door:
         clock: Clock,
         epoch: Epoch,
         challenges: Challenges,
+        timekeeper: TimeKeeper,
         trust: TrustKeeper,
         reservations: Reservations,
         statements: Statements,
@@ -62,6 +64,7 @@ class Door:
         self._clock = clock
         self._epoch = epoch
         self._challenges = challenges
+        self._timekeeper = timekeeper
         self._trust = trust
         self._reservations = reservations
         self._statements = statements
@@ -77,17 +80,22 @@ class Door:
             await self._denials.note(submission.channel, error)
             await responder.denied()
             return
-        freshness = self._take_freshness(bundle, submission)
+        asked = Asked(
+            bundle=bundle,
+            submission=submission,
+            freshness=self._take_freshness(bundle, submission),
+            standing=self._standing(),
+        )
         try:
-            decided = await self._recorder.run(lambda tx: self._reservations.decide(tx, bundle, submission, freshness))
+            decided = await self._recorder.run(lambda page: self._reservations.decide(page, asked))
         except StoreError as error:
             await self._refuse_undurable(bundle, responder, error)
             return
-        await self._answer(bundle, decided, freshness, responder)
+        await self._answer(asked, decided, responder)
 
     async def settle(self) -> None:
         """Close the intents that an earlier run left open: ask the lock, never move again (law 2)."""
-        for intent in await self._recorder.run(commands.open_intents):
+        for intent in await self._recorder.run(lambda page: commands.open_intents(page.tx)):
             await self._settle(intent)
 
     def _take_freshness(self, bundle: VerifiedBundle, submission: Submission) -> FreshnessFacts:
@@ -103,15 +111,16 @@ class Door:
             last_issued_s=None,
         )
 
-    async def _answer(
-        self, bundle: VerifiedBundle, decided: Decided, freshness: FreshnessFacts, responder: Responder
-    ) -> None:
-        _log_decision(bundle, decided)
+    def _standing(self) -> Standing:
+        return Standing(keyset=self._trust.require_keyset(), state=self._trust.state, tier=self._statements.tier())
+
+    async def _answer(self, asked: Asked, decided: Decided, responder: Responder) -> None:
+        _log_decision(asked.bundle, decided)
         match decided.verdict:
             case Permitted():
                 async with asyncio.TaskGroup() as tasks:
                     # The bolt first: the receipt of the decision travels while the motor runs.
-                    acting = tasks.create_task(self._act(bundle, decided, freshness))
+                    acting = tasks.create_task(self._act(asked, decided))
                     tasks.create_task(responder.receipt(decided.receipt))
                 await responder.receipt(acting.result())
             case Denied(code=code):
@@ -121,9 +130,9 @@ class Door:
             case _:
                 await responder.receipt(decided.receipt)
 
-    async def _act(self, bundle: VerifiedBundle, decided: Decided, freshness: FreshnessFacts) -> bytes:
+    async def _act(self, asked: Asked, decided: Decided) -> bytes:
         """Move the bolt, record how it went, and return the receipt of the outcome."""
-        command = bundle.command
+        bundle, command, freshness = asked.bundle, asked.bundle.command, asked.freshness
         spent_ms = self._clock.now().boottime_ms - freshness.boottime_ms
         move = BoltMove(
             command_seq=decided.command_seq or 0,
@@ -136,8 +145,8 @@ class Door:
         outcome = await self._links[command.lock_id].execute(move)
         try:
             return await self._recorder.run(
-                lambda tx: self._conclude(
-                    tx,
+                lambda page: self._conclude(
+                    page,
                     kid=bundle.signer_kid,
                     command_id=command.command_id,
                     command_sha256=bundle.command_sha256,
@@ -149,15 +158,17 @@ class Door:
             # The bolt has moved and the disk has failed since: the intent stays open for the next start,
             # which asks the lock; the sender still gets the truth.
             _log.error("store.unavailable", code=error.code, lock=command.lock_id.hex())
-            return self._outcome_receipt(command.lock_id, bundle.command_sha256, outcome, decided.journal_index)
+            return self._outcome_receipt(
+                self._timekeeper.interval(), command.lock_id, bundle.command_sha256, outcome, decided.journal_index
+            )
 
     async def _settle(self, intent: SeenCommand) -> None:
         if intent.command_seq is None or intent.lock_id not in self._links:
             return
         outcome = await self._links[intent.lock_id].query(intent.command_seq)
         await self._recorder.run(
-            lambda tx: self._conclude(
-                tx,
+            lambda page: self._conclude(
+                page,
                 kid=intent.kid,
                 command_id=intent.command_id,
                 command_sha256=intent.command_sha256,
@@ -169,7 +180,7 @@ class Door:
 
     def _conclude(
         self,
-        tx: Transaction,
+        page: Page,
         *,
         kid: bytes,
         command_id: bytes,
@@ -187,15 +198,21 @@ class Door:
             lock_log_seq=outcome.lock_log_seq,
             late=late,
         )
-        index = self._recorder.append(tx, event)
-        receipt = self._outcome_receipt(lock_id, command_sha256, outcome, index)
-        commands.record_receipt(tx, kid, command_id, receipt, outcome.code.wire, closed=True)
+        index = page.append(event)
+        receipt = self._outcome_receipt(page.time, lock_id, command_sha256, outcome, index)
+        commands.record_receipt(page.tx, kid, command_id, receipt, outcome.code.wire, closed=True)
         return receipt
 
     def _outcome_receipt(
-        self, lock_id: bytes, command_sha256: bytes, outcome: MoveOutcome, journal_index: int | None
+        self,
+        time: TimeInterval,
+        lock_id: bytes,
+        command_sha256: bytes,
+        outcome: MoveOutcome,
+        journal_index: int | None,
     ) -> bytes:
         return self._statements.receipt(
+            time=time,
             lock_id=lock_id,
             command_sha256=command_sha256,
             phase=Phase.OUTCOME,
@@ -208,6 +225,7 @@ class Door:
         # Nothing can be reserved, so nothing may move; the sender is told over our signature all the same.
         _log.error("store.unavailable", code=error.code, lock=bundle.command.lock_id.hex())
         receipt = self._statements.receipt(
+            time=self._timekeeper.interval(),
             lock_id=bundle.command.lock_id,
             command_sha256=bundle.command_sha256,
             phase=Phase.DECIDED,

@@ -1,11 +1,17 @@
-"""The one way into the journal: an event, the time as it is known, a salt, in a durable transaction."""
+"""The one way into the journal: an event, the time as it is known, a salt, in a durable transaction.
+
+A transaction runs on the store's writer thread. What it needs of the house's state is taken on the loop
+before it starts (`Page`), so that no thread ever looks at what another one is changing.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from gatewayd.journal.events import TimeStamp
+from gatewayd.store import meta
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,15 +19,34 @@ if TYPE_CHECKING:
     from gatewayd.channel import Entropy
     from gatewayd.journal.events import Event
     from gatewayd.journal.journal import Journal
+    from gatewayd.store.meta import StoredTime
     from gatewayd.store.store import Store, Transaction
     from gatewayd.timekeeper import TimeKeeper
+    from gatewayd.timekeeping import TimeInterval
 
 SALT_SIZE: Final = 16
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One transaction with the time at which it was begun."""
+
+    tx: Transaction
+    time: TimeInterval
+    stored_time: StoredTime
+    journal: Journal
+    entropy: Entropy
+
+    def append(self, event: Event) -> int:
+        """Append an event and return its index; floor and anchors of time ride along."""
+        meta.save_time(self.tx, self.stored_time)
+        stamp = TimeStamp(lo_ms=self.time.lo_ms, hi_ms=self.time.hi_ms if self.time.trusted else None)
+        return self.journal.append(self.tx, event, time=stamp, salt=self.entropy.token(SALT_SIZE))
+
+
 class Recorder:
-    """Appends events, and tells whoever drains the journal that it has grown."""
+    """Runs transactions that may append, and tells whoever drains the journal that it has grown."""
 
     def __init__(self, *, store: Store, journal: Journal, timekeeper: TimeKeeper, entropy: Entropy) -> None:
         self._store = store
@@ -31,22 +56,17 @@ class Recorder:
         self.grown = asyncio.Event()
         """Set after each commit that may have added entries; the drain clears it."""
 
-    def append(self, tx: Transaction, event: Event) -> int:
-        """Append inside a transaction of the caller's and return the entry's index."""
-        interval = self._timekeeper.interval()
-        hi_ms = interval.hi_ms if interval.trusted else None
-        self._timekeeper.save(tx)
-        return self._journal.append(
-            tx, event, time=TimeStamp(lo_ms=interval.lo_ms, hi_ms=hi_ms), salt=self._entropy.token(SALT_SIZE)
-        )
-
-    async def run(self, work: Callable[[Transaction], T]) -> T:
-        """Run a transaction that appends; what it returns is durable.
+    async def run(self, work: Callable[[Page], T]) -> T:
+        """Run a transaction; what it returns is durable.
 
         Raises:
             StoreError: nothing of it was kept.
         """
-        result = await self._store.run(work)
+        time, stored_time = self._timekeeper.interval(), self._timekeeper.to_store()
+        journal, entropy = self._journal, self._entropy
+        result = await self._store.run(
+            lambda tx: work(Page(tx=tx, time=time, stored_time=stored_time, journal=journal, entropy=entropy))
+        )
         self.grown.set()
         return result
 
@@ -56,4 +76,4 @@ class Recorder:
         Raises:
             StoreError: it was not kept.
         """
-        return await self.run(lambda tx: self.append(tx, event))
+        return await self.run(lambda page: page.append(event))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gatewayd.access.freshness import Epoch
     from gatewayd.identity import Identity
     from gatewayd.timekeeper import TimeKeeper
-    from gatewayd.timekeeping import Clock
+    from gatewayd.timekeeping import Clock, TimeInterval
     from gatewayd.trust_keeper import TrustKeeper
 
 NO_NONCE: Final = b""
@@ -68,6 +68,7 @@ class Statements:
     def receipt(
         self,
         *,
+        time: TimeInterval,
         lock_id: bytes,
         command_sha256: bytes,
         phase: Phase,
@@ -76,8 +77,7 @@ class Statements:
         lock_log_seq: int | None = None,
         retry_after_s: int | None = None,
     ) -> bytes:
-        """Return a signed CommandReceipt."""
-        time = self._timekeeper.interval()
+        """Return a signed CommandReceipt. Touches nothing that changes, so that any thread may call it."""
         receipt = CommandReceipt(
             gateway_id=self._identity.gateway_id,
             log_id=self._log_id,

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from firmware_protocol.constants import HANDSHAKE_MS_MAX
-from gatewayd.store import meta
 from gatewayd.store.meta import StoredTime, TimeAnchor
 from gatewayd.timekeeping import BUILD_TIME_MS, TimeInterval, TrustedTime
 
 if TYPE_CHECKING:
-    from gatewayd.store.store import Transaction
     from gatewayd.timekeeping import Clock, Instant
 
 ANCHOR_SLACK_MS: Final = HANDSHAKE_MS_MAX
@@ -68,8 +66,8 @@ class TimeKeeper:
             )
         return self.interval(instant)
 
-    def save(self, tx: Transaction) -> None:
-        """Write floor and anchors as part of a transaction that is being made anyway: never on a timer."""
+    def to_store(self) -> StoredTime:
+        """Return floor and anchors as of now, to ride along with a transaction: nothing is written on a timer."""
         instant = self._clock.now()
         interval = self.interval(instant)
         if interval.trusted and interval.hi_ms is not None:
@@ -80,4 +78,4 @@ class TimeKeeper:
                     lo_ms=interval.lo_ms,
                     hi_ms=interval.hi_ms,
                 )
-        meta.save_time(tx, StoredTime(floor_ms=interval.lo_ms, anchors=dict(self._anchors)))
+        return StoredTime(floor_ms=interval.lo_ms, anchors=dict(self._anchors))

@@ -21,8 +21,9 @@ from gatewayd.store import trust as rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from firmware_protocol.chains import VerifiedGrant
     from firmware_protocol.statements import AuthorityState
-    from gatewayd.recorder import Recorder
+    from gatewayd.recorder import Page, Recorder
     from gatewayd.store.store import Store, Transaction
     from gatewayd.timekeeper import TimeKeeper
 
@@ -102,12 +103,12 @@ class TrustKeeper:
         keyset = newer_keyset(data, held=self.keyset, roots=self._roots)
         if keyset is None:
             return
-        await self._recorder.run(lambda tx: self._save_keyset(tx, data, keyset))
+        await self._recorder.run(lambda page: self._save_keyset(page, data, keyset))
         self.keyset = keyset
 
-    def _save_keyset(self, tx: Transaction, data: bytes, keyset: Keyset) -> None:
-        rows.save_keyset(tx, data, keyset.version)
-        self._recorder.append(tx, self._updated("keyset", keyset))
+    def _save_keyset(self, page: Page, data: bytes, keyset: Keyset) -> None:
+        rows.save_keyset(page.tx, data, keyset.version)
+        page.append(_updated("keyset", keyset))
 
     async def take_authority(self, data: bytes) -> None:
         """Take a provider's Authority in.
@@ -122,7 +123,7 @@ class TrustKeeper:
         held = self._authorities.get(kid)
         if held is not None and self._issued_s(held) > authority.iat_s:
             return
-        await self._recorder.run(lambda tx: rows.save_authority(tx, kid, data))
+        await self._store.run(lambda tx: rows.save_authority(tx, kid, data))
         self._authorities[kid] = data
 
     def _issued_s(self, authority: bytes) -> int:
@@ -139,17 +140,15 @@ class TrustKeeper:
         if state is None:
             return
         believed = self._timekeeper.take_floor(state.iat_s)
-        await self._recorder.run(lambda tx: self._save_state(tx, data, state, keyset, believed=believed))
+        await self._recorder.run(lambda page: self._save_state(page, data, state, keyset, believed=believed))
         self.state = state
 
-    def _save_state(
-        self, tx: Transaction, data: bytes, state: AuthorityState, keyset: Keyset, *, believed: bool
-    ) -> None:
-        rows.save_authority_state(tx, data, state.keyset_version, state.seq)
-        self._recorder.append(tx, self._updated("state", keyset, seq=state.seq))
+    def _save_state(self, page: Page, data: bytes, state: AuthorityState, keyset: Keyset, *, believed: bool) -> None:
+        rows.save_authority_state(page.tx, data, state.keyset_version, state.seq)
+        page.append(_updated("state", keyset, seq=state.seq))
         if not believed:
             detail = "an authority state claims a time beyond the trusted interval"
-            self._recorder.append(tx, AlertRaised(code="time.contradicted", detail=detail))
+            page.append(AlertRaised(code="time.contradicted", detail=detail))
 
     async def take_grant(self, data: bytes) -> None:
         """Take a grant into the offline cache. Whether it permits anything is decided at each command.
@@ -160,8 +159,13 @@ class TrustKeeper:
         proof = verify_grant(data, None, known=self.known())
         if proof.sha256 in self._grants or not isinstance(proof.grant, Grant):
             return
-        await self._recorder.run(lambda tx: rows.save_grant(tx, proof.sha256, data, proof.exp_s))
-        self._grants = await self._store.run(rows.load_grants)
+        self._grants = await self._store.run(lambda tx: _keep_grant(tx, proof, data))
 
-    def _updated(self, kind: str, keyset: Keyset, seq: int | None = None) -> AuthorityUpdated:
-        return AuthorityUpdated(kind=kind, keyset_version=keyset.version, seq=seq)
+
+def _keep_grant(tx: Transaction, proof: VerifiedGrant, data: bytes) -> dict[bytes, bytes]:
+    rows.save_grant(tx, proof.sha256, data, proof.exp_s)
+    return rows.load_grants(tx)
+
+
+def _updated(kind: str, keyset: Keyset, seq: int | None = None) -> AuthorityUpdated:
+    return AuthorityUpdated(kind=kind, keyset_version=keyset.version, seq=seq)

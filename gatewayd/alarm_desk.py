@@ -1,0 +1,79 @@
+"""Takes the alarm intake's word that an alarm is open for a home, or closed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from firmware_protocol.chains import open_by_role
+from firmware_protocol.codes import Code
+from firmware_protocol.commands import Alarm
+from firmware_protocol.constants import UNLOCK_TTL_S_MAX
+from firmware_protocol.errors import RemoteProtocolError
+from firmware_protocol.vocabulary import Role
+from gatewayd.journal.events import AlarmClosed, AlarmOpened
+from gatewayd.store import alarms
+
+if TYPE_CHECKING:
+    from gatewayd.access.freshness import Epoch
+    from gatewayd.recorder import Page, Recorder
+    from gatewayd.timekeeping import Clock
+    from gatewayd.trust_keeper import TrustKeeper
+
+OPEN_MS: Final = 60 * 60 * 1_000
+"""An accepted alarm stays open so long on CLOCK_BOOTTIME, or until it is closed."""
+
+
+class AlarmDesk:
+    """The one place where alarms are opened and closed (implements `uplink.ports.AlarmIntake`)."""
+
+    def __init__(
+        self,
+        *,
+        gateway_id: bytes,
+        lock_ids: frozenset[bytes],
+        clock: Clock,
+        epoch: Epoch,
+        trust: TrustKeeper,
+        recorder: Recorder,
+    ) -> None:
+        self._gateway_id = gateway_id
+        self._lock_ids = lock_ids
+        self._clock = clock
+        self._epoch = epoch
+        self._trust = trust
+        self._recorder = recorder
+
+    async def take_alarm(self, data: bytes) -> None:
+        """Open or close an alarm; the same word twice changes nothing.
+
+        Raises:
+            RemoteProtocolError: not signed by the intake role (never the alarm role's key: whoever answers an
+                alarm must not be able to invent it), for another home, or not of now.
+            StoreError: it could not be kept.
+        """
+        alarm = open_by_role(Alarm, data, keyset=self._trust.require_keyset(), role=Role.INTAKE)
+        boottime_ms = self._clock.now().boottime_ms
+        self._check(alarm, boottime_ms)
+        await self._recorder.run(lambda page: _keep(page, alarm, boottime_ms))
+
+    def _check(self, alarm: Alarm, boottime_ms: int) -> None:
+        now_s = self._epoch.now_s(boottime_ms)
+        if alarm.gateway_id != self._gateway_id or alarm.lock_id not in self._lock_ids:
+            raise RemoteProtocolError(Code.WRONG_AUDIENCE, "an alarm for another home")
+        if alarm.epoch != self._epoch.value:
+            raise RemoteProtocolError(Code.WRONG_EPOCH, "an alarm of an earlier start")
+        if now_s >= alarm.exp_s:
+            raise RemoteProtocolError(Code.EXPIRED, "an alarm that waited too long")
+        if alarm.exp_s - now_s > UNLOCK_TTL_S_MAX:
+            raise RemoteProtocolError(Code.TTL_TOO_LONG, "an alarm for later")
+
+
+def _keep(page: Page, alarm: Alarm, boottime_ms: int) -> None:
+    held = alarms.is_open(page.tx, alarm.lock_id, alarm.alarm_ref, boottime_ms)
+    if alarm.opens and not held:
+        alarms.prune_alarms(page.tx, boottime_ms)
+        alarms.open_alarm(page.tx, alarm.lock_id, alarm.alarm_ref, boottime_ms + OPEN_MS)
+        page.append(AlarmOpened(lock_id=alarm.lock_id, ref=alarm.alarm_ref.hex(), priority=True))
+    elif held and not alarm.opens:
+        alarms.close_alarm(page.tx, alarm.lock_id, alarm.alarm_ref)
+        page.append(AlarmClosed(lock_id=alarm.lock_id, ref=alarm.alarm_ref.hex(), priority=True))

@@ -1,0 +1,110 @@
+"""What the links tell of themselves and of the doors, handed to whom it concerns (implements `LinkListener`)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from firmware_protocol.codes import Code
+from firmware_protocol.vocabulary import Bolt, DoorLeaf
+from gatewayd.uplink.documents import LockAvailability, LockState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from firmware_protocol.topics import Topics
+    from gatewayd.access.freshness import Challenges
+    from gatewayd.alerts import Alerts
+    from gatewayd.link.ports import DoorObserved, LinkChanged
+    from gatewayd.statements import Statements
+    from gatewayd.timekeeper import TimeKeeper
+    from gatewayd.timekeeping import Clock, Instant, TimeInterval
+
+STALE_AFTER_S: Final = 120
+"""An observation older than this is shown as unknown: two missed rounds of an idle link's pings and more."""
+
+_log = structlog.get_logger()
+
+
+class DoorWatch:
+    """Knows how every door stood when last seen, and whether its lock is within reach."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        topics: Topics,
+        challenges: Challenges,
+        timekeeper: TimeKeeper,
+        statements: Statements,
+        alerts: Alerts,
+        show: Callable[[str, bytes], None],
+    ) -> None:
+        self._clock = clock
+        self._topics = topics
+        self._challenges = challenges
+        self._timekeeper = timekeeper
+        self._statements = statements
+        self._alerts = alerts
+        self._show = show
+        self._observed: dict[bytes, DoorObserved] = {}
+        self._links: dict[bytes, LinkChanged] = {}
+
+    def link_ready(self, lock_id: bytes) -> bool:
+        """Tell whether this lock is within reach."""
+        change = self._links.get(lock_id)
+        return change is not None and change.ready
+
+    def bolt(self, lock_id: bytes) -> tuple[Bolt, DoorLeaf, int | None]:
+        """Return bolt, door and the observation's age in milliseconds; an old observation is unknown (law 10)."""
+        observed = self._observed.get(lock_id)
+        if observed is None:
+            return Bolt.UNKNOWN, DoorLeaf.UNKNOWN, None
+        age_ms = self._age_ms(observed)
+        if age_ms > STALE_AFTER_S * 1_000:
+            return Bolt.UNKNOWN, DoorLeaf.UNKNOWN, age_ms
+        return observed.bolt, observed.door, age_ms
+
+    async def on_lock_clock(self, lock_id: bytes, *, boot: int, up_ms: int, instant: Instant) -> TimeInterval:
+        """See `LinkListener.on_lock_clock`."""
+        return self._timekeeper.take_lock_clock(lock_id, boot=boot, up_ms=up_ms, instant=instant)
+
+    def on_challenge(self, lock_id: bytes, challenge: bytes, instant: Instant) -> None:
+        """See `LinkListener.on_challenge`."""
+        self._challenges.learn(lock_id, challenge, instant.boottime_ms)
+
+    def on_door_observed(self, observed: DoorObserved) -> None:
+        """See `LinkListener.on_door_observed`."""
+        self._observed[observed.lock_id] = observed
+        time = self._timekeeper.interval(observed.observed_at)
+        document = LockState(
+            bolt=observed.bolt.name.lower(),
+            door=observed.door.name.lower(),
+            battery_mv=observed.battery_mv,
+            motor_busy=observed.motor_busy,
+            tampered=observed.tampered,
+            observed_at=datetime.fromtimestamp(time.lo_s, tz=UTC).isoformat().replace("+00:00", "Z"),
+            time_trusted=time.trusted,
+            age_s=self._age_ms(observed) // 1_000,
+            stale_after_s=STALE_AFTER_S,
+        )
+        self._show(self._topics.lock_state(observed.lock_id), document.to_payload())
+
+    def on_link_changed(self, change: LinkChanged) -> None:
+        """See `LinkListener.on_link_changed`."""
+        self._links[change.lock_id] = change
+        document = LockAvailability(state="online" if change.ready else "offline", cause=change.code)
+        self._show(self._topics.lock_availability(change.lock_id), document.to_payload())
+
+    async def on_alert(self, lock_id: bytes, code: Code, detail: str) -> None:
+        """See `LinkListener.on_alert`."""
+        if code is Code.CLONE_SUSPECT:
+            # An authenticated lock has confirmed a session that we never reserved: somebody else holds our
+            # key, or this store is an old copy. Either way what we believe of the past is not the past.
+            self._statements.suspect = True
+        await self._alerts.alert(code.dotted, detail, lock_id)
+
+    def _age_ms(self, observed: DoorObserved) -> int:
+        return max(0, self._clock.now().boottime_ms - observed.observed_at.boottime_ms)

@@ -1,0 +1,105 @@
+"""What the links keep durably: session counters, versions, the locks' logs (implements `link.ports.LinkLedger`)."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+from gatewayd.journal.events import LinkLost, LinkRaised, LockHeadSigned, LockLogRestarted, LockRecorded
+from gatewayd.link.ports import SessionReserved
+from gatewayd.store import locks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from firmware_protocol.lock_log import LogPosition
+    from gatewayd.link.ports import LockEntry
+    from gatewayd.recorder import Page, Recorder
+    from gatewayd.store.store import Store, Transaction
+
+
+class LockLedger:
+    """The durable side of every link."""
+
+    def __init__(self, *, store: Store, recorder: Recorder) -> None:
+        self._store = store
+        self._recorder = recorder
+
+    async def reserve_session(self, lock_id: bytes) -> SessionReserved:
+        """See `LinkLedger.reserve_session`."""
+
+        def work(tx: Transaction) -> SessionReserved:
+            session_ctr = locks.reserve_session_ctr(tx, lock_id)
+            return SessionReserved(session_ctr=session_ctr, version_floor=locks.version_floor(tx, lock_id))
+
+        return await self._store.run(work)
+
+    async def raise_version_floor(self, lock_id: bytes, version: int) -> None:
+        """See `LinkLedger.raise_version_floor`."""
+        await self._store.run(lambda tx: locks.raise_version_floor(tx, lock_id, version))
+
+    async def log_position(self, lock_id: bytes) -> LogPosition | None:
+        """See `LinkLedger.log_position`."""
+        return await self._store.run(lambda tx: locks.load_log_position(tx, lock_id))
+
+    async def received_seq(self, lock_id: bytes, log_id: bytes) -> int:
+        """See `LinkLedger.received_seq`."""
+        return await self._store.run(lambda tx: locks.received_seq(tx, lock_id, log_id))
+
+    async def restart_log(self, lock_id: bytes, position: LogPosition) -> None:
+        """See `LinkLedger.restart_log`."""
+
+        def work(page: Page) -> None:
+            held = locks.load_log_position(page.tx, lock_id)
+            page.append(
+                LockLogRestarted(
+                    lock_id=lock_id,
+                    log_id=position.log_id.hex(),
+                    previous_log_id=None if held is None else held.log_id.hex(),
+                    previous_seq=None if held is None else held.seq,
+                )
+            )
+            locks.save_log_position(page.tx, lock_id, position)
+
+        await self._recorder.run(work)
+
+    async def commit_records(self, lock_id: bytes, entries: Sequence[LockEntry], after: LogPosition) -> None:
+        """See `LinkLedger.commit_records`."""
+
+        def work(page: Page) -> None:
+            for entry in entries:
+                index = page.append(_recorded(lock_id, after.log_id, entry))
+                locks.note_lock_record(page.tx, lock_id, after.log_id, entry.record.seq, index)
+            locks.save_log_position(page.tx, lock_id, after)
+
+        await self._recorder.run(work)
+
+    async def commit_head(self, lock_id: bytes, head: bytes) -> None:
+        """See `LinkLedger.commit_head`."""
+        await self._recorder.record(LockHeadSigned(lock_id=lock_id, head=base64.b64encode(head).decode()))
+
+    async def record_link_raised(self, lock_id: bytes, *, session_ctr: int, outage_ms: int) -> None:
+        """See `LinkLedger.record_link_raised`."""
+        await self._recorder.record(LinkRaised(lock_id=lock_id, session_ctr=session_ctr, outage_ms=outage_ms))
+
+    async def record_link_lost(self, lock_id: bytes, code: str) -> None:
+        """See `LinkLedger.record_link_lost`."""
+        await self._recorder.record(LinkLost(lock_id=lock_id, code=code))
+
+
+def _recorded(lock_id: bytes, log_id: bytes, entry: LockEntry) -> LockRecorded:
+    record = entry.record
+    return LockRecorded(
+        lock_id=lock_id,
+        log_id=log_id.hex(),
+        seq=record.seq,
+        record=base64.b64encode(entry.raw).decode(),
+        kind=record.type.name.lower(),
+        boot=record.boot,
+        up_s=record.up_s,
+        actor=None if record.actor is None else record.actor.hex(),
+        command_id=None if record.cmd_id is None else record.cmd_id.hex(),
+        result=record.result,
+        replayed=entry.replayed,
+        unattributed=entry.unattributed,
+    )
