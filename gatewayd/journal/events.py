@@ -1,0 +1,254 @@
+"""The closed list of what the journal may tell. Field names are the words of docs/glossary.md.
+
+Binary values may be given as bytes; they are published as hex, signed and logged records as base64.
+Nothing here is secret, and nobody is named: a subject is a pseudonym.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping  # noqa: TC003 - beside pydantic models, whose annotations are read at run time
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, ClassVar, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from firmware_protocol.constants import ID_SIZE
+
+DETAIL_LENGTH_MAX: Final = 512
+"""Longest free text of an event, in characters; what is longer is cut, because an event must not fail."""
+
+
+def _hex(value: object) -> object:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _base64(value: object) -> object:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+def _cut(value: object) -> object:
+    return value[:DETAIL_LENGTH_MAX] if isinstance(value, str) else value
+
+
+Hex = Annotated[str, BeforeValidator(_hex), Field(pattern=r"^([0-9a-f]{2})*$", max_length=64)]
+Base64 = Annotated[str, BeforeValidator(_base64), Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$", max_length=2_048)]
+Word = Annotated[str, Field(max_length=64)]
+"""A stable word: a code, a tier, a channel, a pseudonym."""
+Detail = Annotated[str, BeforeValidator(_cut)]
+"""Text for people."""
+Count = Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeStamp:
+    """When it was: UTC was in `[lo_ms, hi_ms]`, in milliseconds."""
+
+    lo_ms: int
+    hi_ms: int | None
+    """None where nothing bounds it: time is not trusted."""
+
+
+class Event(BaseModel):
+    """Base of every event."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    TYPE: ClassVar[str]
+    """`carelock.<noun>.<past tense>`, never reused with another meaning."""
+
+    lock_id: Annotated[bytes, Field(min_length=ID_SIZE, max_length=ID_SIZE)] | None = Field(default=None, exclude=True)
+    """The lock that it is about; stands in the event's source."""
+    priority: bool = Field(default=False, exclude=True)
+    """Somebody should look at it now; stands beside the event's data."""
+
+
+class GatewayStarted(Event):
+    """The daemon has started."""
+
+    TYPE: ClassVar[str] = "carelock.gateway.started"
+
+    boot: Count
+    """Starts on this store, from 1."""
+    version: Word
+    unclean: bool
+    """The run before did not come to its end."""
+
+
+class GatewayHeartbeat(Event):
+    """An idle gateway lives, and its next receipt proves time and freshness."""
+
+    TYPE: ClassVar[str] = "carelock.gateway.heartbeat"
+
+    tier: Word
+    state_seq: Count
+    keyset_version: Count
+
+
+class CommandDecided(Event):
+    """A signed command was permitted or refused."""
+
+    TYPE: ClassVar[str] = "carelock.command.decided"
+
+    command_id: Hex
+    command_sha256: Hex
+    channel: Word
+    action: Word
+    code: Word
+    """`outcome.permitted`, or why not."""
+    signer: Hex
+    """Kid of the key that signed it."""
+    subject: Word
+    role: Literal["carer", "operator"]
+    provider: Word | None = None
+    grant: Hex | None = None
+    """Cti of the grant that it was decided under."""
+    tier: Word
+    alarm_ref: Hex | None = None
+
+
+class CommandOutcome(Event):
+    """How a permitted command went."""
+
+    TYPE: ClassVar[str] = "carelock.command.outcome"
+
+    command_id: Hex
+    command_sha256: Hex
+    code: Word
+    bolt: Word
+    lock_log_seq: Count | None = None
+    """The record of the lock's own log that tells it."""
+    late: bool = False
+    """Learned by asking after a restart or a reconnect."""
+
+
+class CommandDenied(Event):
+    """Bytes that proved nothing were refused."""
+
+    TYPE: ClassVar[str] = "carelock.command.denied"
+
+    channel: Word
+    code: Word
+    suppressed_count: Count
+    """Refusals of the same kind since the last such event."""
+
+
+class LockRecorded(Event):
+    """A record of a lock's own log has been copied."""
+
+    TYPE: ClassVar[str] = "carelock.lock.recorded"
+
+    log_id: Hex
+    seq: Count
+    record: Base64
+    """As the lock chained it."""
+    previous: Hex | None = None
+    """The chain's hash that it continues: shows a record that was left out before it."""
+    kind: Word
+    """Name of its `lock_log.RecordType`."""
+    up_s: Count
+    boot: Count
+    actor: Hex | None = None
+    command_id: Hex | None = None
+    result: int | None = None
+    replayed: bool = False
+    """Read after an outage: it happened earlier."""
+    unattributed: bool = False
+    """An opening without a command; who it was is not guessed."""
+
+
+class LockHeadSigned(Event):
+    """A lock has signed how far its log reaches."""
+
+    TYPE: ClassVar[str] = "carelock.lock.head_signed"
+
+    head: Base64
+    """The signed LogHead, as received."""
+
+
+class LockLogRestarted(Event):
+    """A lock shows another log than before: reset or swapped."""
+
+    TYPE: ClassVar[str] = "carelock.lock.log_restarted"
+
+    old_log_id: Hex
+    old_seq: Count
+    """The last record copied of it."""
+    new_log_id: Hex
+
+
+class LinkRaised(Event):
+    """An authenticated session with the lock is up."""
+
+    TYPE: ClassVar[str] = "carelock.link.raised"
+
+    session_ctr: Count
+    boot: Count
+    """Of the lock."""
+    firmware: Word | None = None
+
+
+class LinkLost(Event):
+    """The session with the lock has ended."""
+
+    TYPE: ClassVar[str] = "carelock.link.lost"
+
+    code: Word
+
+
+class AuthorityUpdated(Event):
+    """Newer evidence of who may do what has been taken in."""
+
+    TYPE: ClassVar[str] = "carelock.authority.updated"
+
+    kind: Word
+    keyset_version: Count
+    seq: Count | None = None
+
+
+class AlarmOpened(Event):
+    """The alarm intake says that somebody needs help."""
+
+    TYPE: ClassVar[str] = "carelock.alarm.opened"
+
+    ref: Hex
+
+
+class AlarmClosed(Event):
+    """The alarm is over."""
+
+    TYPE: ClassVar[str] = "carelock.alarm.closed"
+
+    ref: Hex
+
+
+class AlertRaised(Event):
+    """Somebody should find out why."""
+
+    TYPE: ClassVar[str] = "carelock.alert.raised"
+
+    code: Word
+    detail: Detail
+
+
+EVENT_TYPES: Final[Mapping[str, type[Event]]] = MappingProxyType(
+    {
+        kind.TYPE: kind
+        for kind in (
+            GatewayStarted,
+            GatewayHeartbeat,
+            CommandDecided,
+            CommandOutcome,
+            CommandDenied,
+            LockRecorded,
+            LockHeadSigned,
+            LockLogRestarted,
+            LinkRaised,
+            LinkLost,
+            AuthorityUpdated,
+            AlarmOpened,
+            AlarmClosed,
+            AlertRaised,
+        )
+    }
+)

@@ -1,0 +1,1 @@
+"""One SQLite file, one writer: everything that must outlive a power cut."""

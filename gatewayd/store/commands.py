@@ -1,0 +1,123 @@
+"""Commands that have been decided, under (kid, command id): what makes a command act at most once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from gatewayd.store.database import Row, Transaction
+
+SEEN_COUNT_MAX: Final = 50_000
+"""Most commands kept at a pruning; the oldest go first. They are long past their expiry, so a replay stays dead."""
+GRANT_USES_KEPT_S: Final = 31 * 24 * 3_600
+"""The count of a grant's uses outlives the longest grant (30 days)."""
+ISSUED_COUNT_MAX: Final = 10_000
+"""Most (signer, lock) pairs whose last issue second is kept; the earliest goes: all before it has expired."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenCommand:
+    """A command that was decided."""
+
+    kid: bytes
+    command_id: bytes
+    command_sha256: bytes
+    lock_id: bytes
+    grant_cti: bytes
+    action: int
+    reserved_utc_s: int
+    """The lower end of the time interval when it was decided."""
+    issued_key: int | None = None
+    command_seq: int | None
+    """What the lock knows the movement by; None: it was refused."""
+    receipt: bytes | None
+    """The newest signed receipt, returned to whoever sends the same bytes again."""
+    code: int | None
+    """Wire number of the newest code."""
+    journal_index: int
+
+
+_COLUMNS: Final = ", ".join(field.name for field in fields(SeenCommand))
+_PLACES: Final = ", ".join(f":{field.name}" for field in fields(SeenCommand))
+
+
+def find_seen(tx: Transaction, kid: bytes, command_id: bytes) -> SeenCommand | None:
+    """Return what was decided under this signer's command id."""
+    rows = tx.execute(f"SELECT {_COLUMNS} FROM commands WHERE kid = ? AND command_id = ?", (kid, command_id))  # noqa: S608 - our own column names
+    return _seen(rows[0]) if rows else None
+
+
+def reserve(tx: Transaction, command: SeenCommand) -> None:
+    """Take (kid, command id) for this command; a permitted one counts as a use of its grant and stays open.
+
+    Raises:
+        StoreError: MISUSE, it is taken already.
+    """
+    values = {field.name: getattr(command, field.name) for field in fields(SeenCommand)}
+    is_refused = command.command_seq is None
+    tx.execute(
+        f"INSERT INTO commands ({_COLUMNS}, closed) VALUES ({_PLACES}, :closed)",  # noqa: S608 - our own column names
+        {**values, "closed": int(is_refused)},
+    )
+    if not is_refused:
+        tx.execute(
+            "INSERT INTO grant_uses VALUES (?1, 1, ?2) ON CONFLICT (grant_cti) DO UPDATE "
+            "SET use_count = use_count + 1, last_utc_s = max(last_utc_s, ?2)",
+            (command.grant_cti, command.reserved_utc_s),
+        )
+
+
+def record_receipt(tx: Transaction, kid: bytes, command_id: bytes, receipt: bytes, code: int, *, closed: bool) -> None:
+    """Keep the newest receipt of a command; `closed` once its outcome is known. What is closed stays closed."""
+    tx.execute(
+        "UPDATE commands SET receipt = ?, code = ?, closed = max(closed, ?) WHERE kid = ? AND command_id = ?",
+        (receipt, code, int(closed), kid, command_id),
+    )
+
+
+def open_intents(tx: Transaction) -> tuple[SeenCommand, ...]:
+    """Return the permitted commands without a known outcome, oldest first."""
+    rows = tx.execute(f"SELECT {_COLUMNS} FROM commands WHERE closed = 0 ORDER BY journal_index")  # noqa: S608 - our own column names
+    return tuple(_seen(row) for row in rows)
+
+
+def last_issued(tx: Transaction, kid: bytes, lock_id: bytes, epoch: bytes) -> int | None:
+    """Return when the signer's last executed command on this lock was issued, in seconds of this epoch."""
+    rows = tx.execute("SELECT issued FROM issued WHERE kid = ? AND lock_id = ? AND epoch = ?", (kid, lock_id, epoch))
+    return rows[0][0] if rows else None
+
+
+def note_issued(tx: Transaction, kid: bytes, lock_id: bytes, epoch: bytes, issued: int) -> None:
+    """Remember it, never backwards within one epoch; those of earlier epochs are void and go."""
+    tx.execute("DELETE FROM issued WHERE lock_id = ? AND epoch <> ?", (lock_id, epoch))
+    tx.execute(
+        "INSERT INTO issued VALUES (?1, ?2, ?3, ?4) ON CONFLICT (kid, lock_id) DO UPDATE SET issued = max(issued, ?4)",
+        (kid, lock_id, epoch, issued),
+    )
+    tx.execute(
+        "DELETE FROM issued WHERE (kid, lock_id) IN "
+        "(SELECT kid, lock_id FROM issued ORDER BY issued DESC LIMIT -1 OFFSET ?)",
+        (ISSUED_COUNT_MAX,),
+    )
+
+
+def use_count(tx: Transaction, grant_cti: bytes) -> int:
+    """Return how many commands have been permitted under a grant."""
+    rows = tx.execute("SELECT use_count FROM grant_uses WHERE grant_cti = ?", (grant_cti,))
+    return rows[0][0] if rows else 0
+
+
+def prune_seen(tx: Transaction, before_utc_s: int) -> None:
+    """Forget commands decided before this second, never one that is still open; bound the tables."""
+    tx.execute("DELETE FROM commands WHERE closed = 1 AND reserved_utc_s < ?", (before_utc_s,))
+    tx.execute(
+        "DELETE FROM commands WHERE closed = 1 AND (kid, command_id) IN "
+        "(SELECT kid, command_id FROM commands ORDER BY reserved_utc_s DESC LIMIT -1 OFFSET ?)",
+        (SEEN_COUNT_MAX,),
+    )
+    tx.execute("DELETE FROM grant_uses WHERE last_utc_s < ?", (before_utc_s - GRANT_USES_KEPT_S,))
+
+
+def _seen(row: Row) -> SeenCommand:
+    return SeenCommand(**dict(zip(_COLUMNS.split(", "), row, strict=True)))

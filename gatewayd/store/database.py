@@ -1,0 +1,287 @@
+"""The one SQLite connection: its settings, its transactions, and its faults. The only importer of apsw.
+
+Measured over simulated power cuts: WAL with synchronous=NORMAL loses committed rows, FULL and EXTRA lose
+none. One connection with an exclusive lock needs no shared memory, keeps a second daemon out, and never
+meets the WAL-reset bug, which needs two.
+"""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass
+from enum import Enum, unique
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
+
+import apsw
+
+from gatewayd.store.faults import StoreCode, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+T = TypeVar("T")
+
+Row: TypeAlias = tuple[Any, ...]
+Bindings: TypeAlias = "Sequence[int | str | bytes | None] | Mapping[str, int | str | bytes | None]"
+
+APPLICATION_ID: Final = 0x434C474B
+"""`CLGK`: tells this store from any other SQLite file."""
+WAL_PAGE_COUNT: Final = 1_000
+"""The write-ahead log is folded back into the file at this length, in pages of 4 KiB."""
+WAL_SIZE_KEPT: Final = 8 * 1024 * 1024
+"""What a burst has made longer than this, in bytes, is cut again."""
+
+_CODES: Final[Mapping[int, StoreCode]] = {
+    apsw.SQLITE_BUSY: StoreCode.LOCKED,
+    apsw.SQLITE_LOCKED: StoreCode.LOCKED,
+    apsw.SQLITE_FULL: StoreCode.FULL,
+    apsw.SQLITE_READONLY: StoreCode.READ_ONLY,
+    apsw.SQLITE_PERM: StoreCode.READ_ONLY,
+    apsw.SQLITE_CORRUPT: StoreCode.DAMAGED,
+    apsw.SQLITE_NOTADB: StoreCode.DAMAGED,
+    apsw.SQLITE_IOERR: StoreCode.IO,
+    apsw.SQLITE_CANTOPEN: StoreCode.IO,
+    apsw.SQLITE_NOMEM: StoreCode.IO,
+}
+_DETAILS: Final[Mapping[StoreCode, str]] = {
+    StoreCode.LOCKED: "another process has it open; is gatewayd running?",
+    StoreCode.FULL: "the disk is full",
+    StoreCode.READ_ONLY: "it cannot be written; check its owner, its mode and the mount",
+    StoreCode.DAMAGED: "it is damaged or no store of this gateway; it is left as it is",
+    StoreCode.IO: "the disk failed",
+}
+
+
+def fault_of(error: apsw.Error, path: Path) -> StoreError:
+    """Translate by SQLite's result code, never by text: the text changes between releases."""
+    result = getattr(error, "result", apsw.SQLITE_MISUSE)
+    code = _CODES.get(result, StoreCode.MISUSE)
+    detail = _DETAILS.get(code, "a statement that the schema does not allow")
+    extended = getattr(error, "extendedresult", result)
+    return StoreError(code, f"{path}: {detail} (SQLite result {extended})")
+
+
+class Transaction:
+    """What a work may do while its transaction is open, and not after."""
+
+    def __init__(self, connection: apsw.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+
+    def execute(self, sql: str, bindings: Bindings = ()) -> list[Row]:
+        """Run one statement and return its rows.
+
+        Raises:
+            StoreError: by SQLite's result code.
+        """
+        try:
+            return self._connection.execute(sql, bindings).fetchall()
+        except apsw.Error as error:
+            raise fault_of(error, self._path) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Kept(Generic[T]):
+    """A work's result; it is durable."""
+
+    value: T
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Nothing of the work was kept, for this reason."""
+
+    error: BaseException
+
+
+Outcome: TypeAlias = "Kept[Any] | Dropped"
+Work: TypeAlias = "Callable[[Transaction], Any]"
+
+
+@unique
+class Opening(Enum):
+    """What a file is opened for."""
+
+    DAEMON = apsw.SQLITE_OPEN_READWRITE
+    """To be the one writer."""
+    NEW = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    """To make a store of an empty file."""
+    INSPECTION = apsw.SQLITE_OPEN_READONLY
+    """To read what is there while nobody writes."""
+
+
+class Database:
+    """The connection, used by one thread at a time."""
+
+    def __init__(self, path: Path, *, opening: Opening = Opening.DAEMON, vfs: str | None = None) -> None:
+        """Open a file and take its lock.
+
+        Raises:
+            StoreError: ABSENT, LOCKED, READ_ONLY, DAMAGED, IO.
+        """
+        if opening is not Opening.NEW:
+            refuse_non_file(path)
+        self.path = path
+        self._opening = opening
+        self._vfs = vfs
+        self._connection: apsw.Connection | None = self._connect()
+
+    def run(self, work: Callable[[Transaction], T]) -> T:
+        """Run one work in a durable transaction and return its result.
+
+        Raises:
+            StoreError: nothing was kept (IO: it is not known).
+        """
+        (outcome,) = self.run_batch([work])
+        if isinstance(outcome, Dropped):
+            raise outcome.error
+        kept: T = outcome.value
+        return kept
+
+    def run_batch(self, works: Sequence[Work]) -> list[Outcome]:
+        """Run the works in one durable transaction and return an outcome for each, in order.
+
+        A work that raises is rolled back alone. A fault of the disk drops all of them; after one that
+        leaves open what was written, the connection is replaced before the next batch.
+        """
+        try:
+            return self._run_batch(self._live(), works)
+        except StoreError as fault:
+            if fault.code in {StoreCode.IO, StoreCode.DAMAGED}:
+                self._abandon()
+            return [Dropped(fault)] * len(works)
+
+    def stream(self, sql: str) -> Iterator[Row]:
+        """Yield the rows of one query without holding them all.
+
+        Raises:
+            StoreError: by SQLite's result code.
+        """
+        try:
+            yield from self._live().execute(sql)
+        except apsw.Error as error:
+            raise fault_of(error, self.path) from error
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file and let go of the lock. Closing twice is fine.
+
+        Raises:
+            StoreError: the log could not be folded; what was committed is in it all the same.
+        """
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.close()
+            except apsw.Error as error:
+                raise fault_of(error, self.path) from error
+
+    def _run_batch(self, connection: apsw.Connection, works: Sequence[Work]) -> list[Outcome]:
+        transaction = Transaction(connection, self.path)
+        transaction.execute("BEGIN IMMEDIATE")
+        try:
+            outcomes = [self._run_alone(connection, transaction, work) for work in works]
+            transaction.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                transaction.execute("ROLLBACK")
+            raise
+        return outcomes
+
+    def _run_alone(self, connection: apsw.Connection, transaction: Transaction, work: Work) -> Outcome:
+        transaction.execute("SAVEPOINT work")
+        try:
+            outcome: Outcome = Kept(work(transaction))
+        except Exception as error:  # noqa: BLE001 - it is the caller's, and goes back to the caller
+            outcome = Dropped(error)
+        if not connection.in_transaction:
+            # A failing disk makes SQLite roll back everything in mid-statement; a savepoint after that would
+            # be a transaction of its own.
+            raise _fault_behind(outcome, self.path)
+        if isinstance(outcome, Dropped):
+            transaction.execute("ROLLBACK TO work")
+        transaction.execute("RELEASE work")
+        return outcome
+
+    def _live(self) -> apsw.Connection:
+        if self._connection is None:
+            self._connection = self._connect()
+        return self._connection
+
+    def _abandon(self) -> None:
+        # After a failed write or fsync the page cache may show what the disk does not hold (Rebello et al.,
+        # "Can Applications Recover from fsync Failures?"): closing folds back what was committed, and a new
+        # connection reads nothing that this one had in memory.
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close(force=True)
+
+    def _connect(self) -> apsw.Connection:
+        try:
+            connection = apsw.Connection(str(self.path), flags=self._opening.value, vfs=self._vfs)
+        except apsw.Error as error:
+            raise fault_of(error, self.path) from error
+        try:
+            self._admit(connection)
+            if self._opening is not Opening.INSPECTION:
+                _set_up(connection)
+        except apsw.Error as error:
+            connection.close(force=True)
+            raise fault_of(error, self.path) from error
+        except StoreError:
+            connection.close(force=True)
+            raise
+        return connection
+
+    def _admit(self, connection: apsw.Connection) -> None:
+        """Take the lock and read the header; nothing is written, whatever the file turns out to be."""
+        # A file is input too: no function or view that a stranger wrote into its schema is run.
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+        if self._opening is not Opening.INSPECTION:
+            # Before the first access: then the index of the log is kept in memory, not in a shared file.
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            if connection.readonly("main"):
+                raise StoreError(StoreCode.READ_ONLY, f"{self.path}: {_DETAILS[StoreCode.READ_ONLY]}")
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+        ((application_id,),) = connection.execute("PRAGMA application_id").fetchall()
+        if self._opening is not Opening.NEW and application_id != APPLICATION_ID:
+            raise StoreError(StoreCode.DAMAGED, f"{self.path}: a database, but no store of this gateway")
+
+
+def _set_up(connection: apsw.Connection) -> None:
+    connection.execute("PRAGMA synchronous = EXTRA")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGE_COUNT}")
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_SIZE_KEPT}")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    # What may be forgotten at a restart, but is part of a transaction until then: session counters, the sent mark.
+    connection.execute("CREATE TEMP TABLE volatile (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID")
+
+
+def _fault_behind(outcome: Outcome, path: Path) -> StoreError:
+    match outcome:
+        case Dropped(error=StoreError() as fault):
+            return fault
+        case _:
+            return StoreError(StoreCode.IO, f"{path}: SQLite has rolled the transaction back")
+
+
+def refuse_non_file(path: Path) -> None:
+    """Refuse what is no store at a glance. Never opens the file: closing it again would drop POSIX locks.
+
+    Raises:
+        StoreError: ABSENT, or DAMAGED: not a file, empty, or a write-ahead log without its file.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        if path.with_name(f"{path.name}-wal").exists():
+            raise StoreError(StoreCode.DAMAGED, f"{path}: gone, but its write-ahead log is still there") from None
+        raise StoreError(StoreCode.ABSENT, f"{path}: there is no store here") from None
+    except OSError as error:
+        raise StoreError(StoreCode.IO, f"{path}: {error.strerror}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise StoreError(StoreCode.DAMAGED, f"{path}: not a file")
+    if status.st_size == 0:
+        raise StoreError(StoreCode.DAMAGED, f"{path}: empty; everything that it held is gone")

@@ -1,0 +1,196 @@
+"""The store as the loop sees it: works go in, durable results come out; one hop to the writer a batch."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final, Self, TypeVar
+
+from gatewayd.store.database import Database, Dropped, Opening, Transaction
+from gatewayd.store.faults import StoreCode, StoreError
+from gatewayd.store.schema import build, migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+    from pathlib import Path
+
+    from gatewayd.store.database import Outcome, Work
+
+__all__ = ["Store", "StoreCode", "StoreError", "Transaction"]
+
+T = TypeVar("T")
+
+BATCH_COUNT_MAX: Final = 128
+"""Most works in one transaction: the first of them waits for the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Queued:
+    work: Work
+    done: asyncio.Future[Outcome]
+
+
+class Store:
+    """One file, open for as long as this object lives. `run` from one event loop; the writer is one thread."""
+
+    def __init__(self, database: Database, *, executor: Executor | None = None) -> None:
+        self._database = database
+        self._owns_executor = executor is None
+        self._executor = executor or ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._queue: list[_Queued] = []
+        self._writing = False
+        self._is_closed = False
+        self._idle: asyncio.Future[None] | None = None
+
+    @classmethod
+    def open(cls, path: Path, *, executor: Executor | None = None, vfs: str | None = None) -> Self:
+        """Open an existing store, take its lock and bring its schema up to date. Blocks: for the start only.
+
+        `executor` None means a writer thread of its own; one that runs works at once makes virtual time
+        deterministic. `vfs` names an apsw VFS.
+
+        Raises:
+            StoreError: ABSENT, LOCKED, DAMAGED, NEWER_SCHEMA, READ_ONLY, FULL, IO. The file is left as it is.
+        """
+        database = Database(path, vfs=vfs)
+        try:
+            migrate(database)
+        except StoreError:
+            database.close()
+            raise
+        return cls(database, executor=executor)
+
+    @classmethod
+    def create(cls, path: Path, *, log_id: bytes, executor: Executor | None = None) -> Self:
+        """Make a new store with an empty journal called `log_id` (16 random bytes), and open it.
+
+        It is made beside `path` and appears there whole: a power cut leaves no half store that could later
+        pass for a damaged one.
+
+        Raises:
+            StoreError: EXISTS: there is something at `path` already, whatever it is; FULL, READ_ONLY, IO.
+        """
+        _refuse_existing(path)
+        new = path.with_name(f"{path.name}.new")
+        try:
+            for leftover in (new, new.with_name(f"{new.name}-wal"), new.with_name(f"{new.name}-journal")):
+                leftover.unlink(missing_ok=True)
+            os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            _fill(new, log_id)
+            os.link(new, path)  # unlike a rename it never replaces anything
+            new.unlink()
+            _sync_folder(path.parent)
+        except FileExistsError:
+            raise StoreError(StoreCode.EXISTS, f"{path}: is there already") from None
+        except OSError as error:
+            raise StoreError(StoreCode.IO, f"{path}: {error.strerror}") from error
+        return cls.open(path, executor=executor)
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self._database.path
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk, the write-ahead log included."""
+        path = self.path
+        files = (path, path.with_name(f"{path.name}-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    async def run(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` in a transaction and return its result: durable when this returns.
+
+        Works that come while a transaction is being written share the next one. One that raises is rolled
+        back alone and its exception comes out here. It must not wait, and must touch nothing but `tx`: it
+        runs on the writer's thread. Cancelled before it has begun it never runs; after that it may be kept.
+
+        Raises:
+            StoreError: nothing of it was kept; with the code IO that is not known.
+        """
+        if self._is_closed:
+            raise StoreError(StoreCode.CLOSED, f"{self.path}: closed")
+        loop = asyncio.get_running_loop()
+        queued = _Queued(work, loop.create_future())
+        self._queue.append(queued)
+        if not self._writing:
+            self._writing = True
+            loop.call_soon(self._write, loop)  # not at once: all that this turn of the loop asks for goes along
+        outcome = await queued.done
+        if isinstance(outcome, Dropped):
+            raise outcome.error
+        value: T = outcome.value
+        return value
+
+    async def close(self) -> None:
+        """Finish what has been asked for, then close the file. Closing twice is fine.
+
+        Raises:
+            StoreError: the file could not be closed in order; nothing committed is lost.
+        """
+        self._is_closed = True
+        loop = asyncio.get_running_loop()
+        while self._writing:
+            self._idle = self._idle or loop.create_future()
+            await asyncio.shield(self._idle)
+        await loop.run_in_executor(self._executor, self._database.close)
+        if self._owns_executor:
+            self._executor.shutdown()
+
+    def _write(self, loop: asyncio.AbstractEventLoop) -> None:
+        wanted = [each for each in self._queue if not each.done.cancelled()]
+        batch, self._queue = wanted[:BATCH_COUNT_MAX], wanted[BATCH_COUNT_MAX:]
+        if not batch:
+            self._rest()
+            return
+        works = [each.work for each in batch]
+        writing = loop.run_in_executor(self._executor, self._database.run_batch, works)
+        writing.add_done_callback(partial(self._settle, loop, batch))
+
+    def _settle(
+        self, loop: asyncio.AbstractEventLoop, batch: list[_Queued], writing: asyncio.Future[list[Outcome]]
+    ) -> None:
+        for queued, outcome in zip(batch, _outcomes(writing, len(batch)), strict=True):
+            if not queued.done.done():
+                queued.done.set_result(outcome)
+        self._write(loop)
+
+    def _rest(self) -> None:
+        self._writing = False
+        idle, self._idle = self._idle, None
+        if idle is not None:
+            idle.set_result(None)
+
+
+def _outcomes(writing: asyncio.Future[list[Outcome]], count: int) -> list[Outcome]:
+    error = writing.exception()
+    if error is None:
+        return writing.result()
+    return [Dropped(error)] * count
+
+
+def _refuse_existing(path: Path) -> None:
+    # A log left behind by a deleted file would be folded into the new one.
+    for file in (path, path.with_name(f"{path.name}-wal")):
+        if os.path.lexists(file):
+            raise StoreError(StoreCode.EXISTS, f"{file}: is there already; a store is never made over another")
+
+
+def _fill(new: Path, log_id: bytes) -> None:
+    database = Database(new, opening=Opening.NEW)
+    try:
+        build(database, log_id=log_id)
+    finally:
+        database.close()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
