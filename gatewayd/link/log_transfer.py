@@ -1,0 +1,163 @@
+"""Copies the lock's log into the journal: verify, commit, and only then acknowledge (law 4)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from firmware_protocol.codes import Code
+from firmware_protocol.errors import RemoteProtocolError
+from firmware_protocol.lock_log import LogPosition, LogRecord, RecordType, verify_batch
+from gatewayd.errors import GatewayError
+from gatewayd.link.faults import LinkLost, RequestRefused
+from gatewayd.link.ports import LockEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from firmware_protocol.hello import LockStatus
+    from gatewayd.link.lock_client import LockClient
+    from gatewayd.link.ports import LinkLedger, LinkListener
+
+RETRY_MS: Final = 30_000
+"""Pause after a disk or a lock that could not, in milliseconds: neither gets better by being asked at once."""
+OPENINGS: Final = frozenset({RecordType.UNLOCKED, RecordType.KNOB_UNLOCKED, RecordType.KEY_UNLOCKED})
+"""Who opened is told by the command; where none did, nobody is guessed."""
+
+_log = structlog.get_logger()
+
+
+class LogTransfer:
+    """One lock's log. Nothing that is wrong with it takes the link down: the door comes first."""
+
+    def __init__(self, *, lock_id: bytes, ledger: LinkLedger, listener: LinkListener) -> None:
+        self._lock_id = lock_id
+        self._ledger = ledger
+        self._listener = listener
+        self._due = asyncio.Event()
+        self._alerted: tuple[Code, bytes, int] | None = None
+
+    def hint(self) -> None:
+        """The lock's log has grown, or more of it is signed for by the central log."""
+        self._due.set()
+
+    async def run(self, client: LockClient, status: LockStatus) -> None:
+        """Copy for as long as the link lasts; returns only where the log can't be continued.
+
+        Raises:
+            LinkLost: the link is over.
+        """
+        reader = _Reader(lock_id=self._lock_id, ledger=self._ledger, client=client, status=status)
+        self._due.set()
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            try:
+                await reader.catch_up()
+            except LinkLost:
+                raise
+            except RemoteProtocolError as fault:
+                await self._alert(fault, status)
+                return
+            except GatewayError as fault:
+                _log.warning("lock_log.postponed", code=fault.code, lock=self._lock_id.hex())
+                await asyncio.sleep(RETRY_MS / 1_000)
+                self._due.set()
+
+    async def _alert(self, fault: RemoteProtocolError, status: LockStatus) -> None:
+        """Raise it once, not with every reconnection; the log stays unacknowledged, so nothing is pruned."""
+        what = (fault.code, status.log_id, status.log_received_seq)
+        if what != self._alerted:
+            self._alerted = what
+            await self._listener.on_alert(self._lock_id, fault.code, fault.detail)
+
+
+class _Reader:
+    """The copying of one session."""
+
+    def __init__(self, *, lock_id: bytes, ledger: LinkLedger, client: LockClient, status: LockStatus) -> None:
+        self._lock_id = lock_id
+        self._ledger = ledger
+        self._client = client
+        self._status = status
+        self._position: LogPosition | None = None
+        self._acked = (status.log_copied_seq, status.log_received_seq)
+
+    async def catch_up(self) -> None:
+        """Copy what is new, acknowledge it, and have the lock sign where its log stands.
+
+        Raises:
+            RemoteProtocolError: the log does not continue what is held.
+            RequestRefused: the lock has no time.
+            LinkLost: the link is over.
+            GatewayError: `store.*`.
+        """
+        position = self._position or await self._begin()
+        began_at_seq = position.seq
+        while True:
+            position, more = await self._copy(position)
+            await self._acknowledge(position)
+            if not more:
+                break
+        if position.seq > began_at_seq:
+            await self._ledger.commit_head(self._lock_id, await self._client.log_head())
+
+    async def _begin(self) -> LogPosition:
+        """Return where the copying goes on: where it ended, or at the start of another log."""
+        held = await self._ledger.log_position(self._lock_id)
+        if held is not None and held.log_id == self._status.log_id:
+            if held.seq >= self._status.log_next_seq:
+                raise RemoteProtocolError(Code.LOG_FORK, f"record {held.seq} is held and the lock has it no more")
+            self._position = held
+            return held
+        start = await self._first_position()
+        await self._ledger.restart_log(self._lock_id, start)
+        self._position = start
+        return start
+
+    async def _first_position(self) -> LogPosition:
+        log_id, received_seq = self._status.log_id, self._status.log_received_seq
+        if received_seq == 0:
+            return LogPosition.start(log_id)
+        # Earlier records are with the central log, by way of an earlier gateway or an earlier disk of this one;
+        # the lock may have pruned them. Whether this hash continues them, the centre can tell.
+        batch = await self._client.read_log(received_seq + 1)
+        return LogPosition(log_id=log_id, seq=received_seq, head=batch.previous)
+
+    async def _copy(self, position: LogPosition) -> tuple[LogPosition, bool]:
+        """Copy one batch; return the new position and whether more is there."""
+        try:
+            batch = await self._client.read_log(position.seq + 1)
+        except RequestRefused as refused:
+            if refused.row in {Code.LOG_GAP, Code.LOG_FORK}:
+                raise RemoteProtocolError(refused.row, "says the lock of its own log") from refused
+            raise
+        if batch.log_id != position.log_id:
+            raise RemoteProtocolError(Code.LOG_FORK, "another log within one session")
+        records, after = verify_batch(
+            position, from_seq=batch.from_seq, previous=batch.previous, records=batch.records
+        )
+        if records:
+            await self._ledger.commit_records(self._lock_id, self._entries(records, batch.records), after)
+            self._position = after
+        return after, batch.more and bool(records)
+
+    def _entries(self, records: Sequence[LogRecord], raws: Sequence[bytes]) -> tuple[LockEntry, ...]:
+        return tuple(
+            LockEntry(
+                record=record,
+                raw=raw,
+                replayed=record.seq < self._status.log_next_seq,
+                unattributed=record.type in OPENINGS and record.cmd_id is None,
+            )
+            for record, raw in zip(records, raws, strict=True)
+        )
+
+    async def _acknowledge(self, position: LogPosition) -> None:
+        received_seq = await self._ledger.received_seq(self._lock_id, position.log_id)
+        acked = (position.seq, min(max(received_seq, self._status.log_received_seq), position.seq))
+        if acked != self._acked:
+            self._client.ack_log(copied_seq=acked[0], received_seq=acked[1])
+            self._acked = acked
