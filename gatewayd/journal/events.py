@@ -32,8 +32,10 @@ def _cut(value: object) -> object:
     return value[:DETAIL_LENGTH_MAX] if isinstance(value, str) else value
 
 
+_BASE64: Final = r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+
 Hex = Annotated[str, BeforeValidator(_hex), Field(pattern=r"^([0-9a-f]{2})*$", max_length=64)]
-Base64 = Annotated[str, BeforeValidator(_base64), Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$", max_length=2_048)]
+Base64 = Annotated[str, BeforeValidator(_base64), Field(pattern=_BASE64, max_length=2_048)]
 Word = Annotated[str, Field(max_length=64)]
 """A stable word: a code, a tier, a channel, a pseudonym."""
 Detail = Annotated[str, BeforeValidator(_cut)]
@@ -171,10 +173,11 @@ class LockLogRestarted(Event):
 
     TYPE: ClassVar[str] = "carelock.lock.log_restarted"
 
-    old_log_id: Hex
-    old_seq: Count
-    """The last record copied of it."""
-    new_log_id: Hex
+    log_id: Hex
+    previous_log_id: Hex | None = None
+    """None where no log of this lock had been copied before."""
+    previous_seq: Count | None = None
+    """The last record copied of the previous one."""
 
 
 class LinkRaised(Event):
@@ -183,9 +186,8 @@ class LinkRaised(Event):
     TYPE: ClassVar[str] = "carelock.link.raised"
 
     session_ctr: Count
-    boot: Count
-    """Of the lock."""
-    firmware: Word | None = None
+    outage_ms: Count | None = None
+    """How long there was none, as far as this run of the daemon knows."""
 
 
 class LinkLost(Event):

@@ -109,12 +109,10 @@ def _parse(data: bytes) -> dict[str, Any]:
 
 
 def _data(kind: type[Event], envelope: dict[str, Any]) -> dict[str, Any]:
-    data = envelope.get("data")
     try:
-        kind.model_validate(data)
+        return kind.model_validate(envelope.get("data")).model_dump(mode="json")
     except ValueError as error:
         raise LeafError(f"data that is not a {kind.TYPE}") from error
-    return dict(data) if isinstance(data, dict) else {}
 
 
 def _match(pattern: re.Pattern[str], envelope: dict[str, Any], name: str) -> re.Match[str]:

@@ -72,8 +72,11 @@ class LockChains:
             self._complain(f"{place}: the head of another lock, {head.lock_id.hex()}")
             return
         held = self._chains.get((lock_id, head.log_id.hex()))
-        if held is not None and held.seq == head.to_seq and held.head not in {None, head.head}:
+        if held is None or held.seq != head.to_seq:
+            return
+        if held.head not in {None, head.head}:
             self._complain(f"{place}: the lock signed another history up to record {head.to_seq} than was copied")
+        held.head = head.head  # from here on the chain rests on the lock's word, also where its beginning was pruned
 
     def _read_head(self, lock_id: bytes | None, data: bytes) -> LogHead:
         envelope = cose.parse(data, size_max=LogHead.SIZE_MAX)

@@ -53,12 +53,12 @@ def load_alarms(tx: Transaction) -> tuple[OpenAlarm, ...]:
     return tuple(OpenAlarm(lock_id=row[0], alarm_ref=row[1], until_ms=row[2]) for row in rows)
 
 
-def close_ended_alarms(tx: Transaction, boottime_ms: int) -> None:
+def prune_alarms(tx: Transaction, boottime_ms: int) -> None:
     """Forget the alarms that have ended by this reading of CLOCK_BOOTTIME."""
     tx.execute("DELETE FROM alarms WHERE until_ms <= ?", (boottime_ms,))
 
 
-def close_all_alarms(tx: Transaction) -> None:
+def forget_alarms(tx: Transaction) -> None:
     """Forget every alarm: to be called after a boot of the machine, because CLOCK_BOOTTIME has begun anew.
 
     An alarm of the earlier boot would otherwise stay open for as long as that boot had lasted.
