@@ -1,0 +1,1 @@
+"""The daemon's configuration: files, credentials and environment become one checked, frozen value."""

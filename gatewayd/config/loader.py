@@ -1,0 +1,103 @@
+"""From a path to a `Config`, or to everything that is wrong, at once."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import ValidationError
+
+from gatewayd.config.agreement import disagreements
+from gatewayd.config.credentials import read_credentials
+from gatewayd.config.findings import problems_of
+from gatewayd.config.layers import read_layers
+from gatewayd.config.model import CredentialsSection, GatewaySection, Section, Settings
+from gatewayd.config.problems import ConfigError
+from gatewayd.config.roots import read_roots
+from gatewayd.config.values import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from gatewayd.config.credentials import Credentials
+
+S = TypeVar("S", bound=Section)
+
+
+def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
+    """Read the file, its drop-ins, the credentials, the variables and the pinned root keys.
+
+    `environ` None is this process's.
+
+    Raises:
+        ConfigError: with every problem that could be found.
+    """
+    return _Loading(path.absolute(), os.environ if environ is None else environ).config()
+
+
+class _Loading:
+    """One load: goes on after a mistake, so that an installer mends all of them at once."""
+
+    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+        self._path = path
+        self._environ = environ
+        self._layers = read_layers(path, environ, tuple(Settings.model_fields))
+        self._problems = list(self._layers.problems)
+
+    def config(self) -> Config:
+        """Return the configuration.
+
+        Raises:
+            ConfigError: there are problems.
+        """
+        credentials = self._credentials()
+        settings = self._settings()
+        roots = self._roots()
+        if settings is not None:
+            client_key = None if credentials is None else credentials.client_key
+            self._problems += disagreements(settings, self._layers, base=self._path.parent, client_key=client_key)
+        if self._problems or settings is None or credentials is None or credentials.keys is None:
+            raise ConfigError(sorted(self._problems, key=self._layers.rank))
+        return Config(
+            path=self._path,
+            settings=settings,
+            keys=credentials.keys,
+            client_key=credentials.client_key,
+            roots=roots,
+            layers=self._layers,
+            used=(*self._layers.used(), *credentials.used),
+        )
+
+    def _settings(self) -> Settings | None:
+        try:
+            return Settings.of(self._layers.layers)
+        except ValidationError as error:
+            self._problems += problems_of(error, self._layers)
+            return None
+
+    def _credentials(self) -> Credentials | None:
+        section = self._section("credentials", CredentialsSection)
+        if section is None:
+            return None
+        credentials = read_credentials(
+            section, base=self._path.parent, environ=self._environ, layers=self._layers, problems=self._problems
+        )
+        self._layers = self._layers.under(credentials.layer)
+        return credentials
+
+    def _roots(self) -> tuple[bytes, ...]:
+        section = self._section("gateway", GatewaySection)
+        if section is None:
+            return ()
+        where = self._layers.place(("gateway", "trust_directory"))
+        return tuple(read_roots(self._path.parent / section.trust_directory, where, self._problems))
+
+    def _section(self, name: str, kind: type[S]) -> S | None:
+        """Return a section that more files hang on; None where it is wrong or may be hidden by an unread file."""
+        if not self._layers.complete:
+            return None
+        try:
+            return kind.model_validate(self._layers.table(name))
+        except ValidationError:
+            return None  # `_settings` says why
