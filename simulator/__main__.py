@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 COMMANDS: Final = MappingProxyType(
     {
         "air": "simulator.air:main",
-        "lock": "simulator.lock:main",
+        "broker": "simulator.embedded_broker:main",
+        "lock": "simulator.lock_process:main",
     }
 )
 """Name to `module:function`; the function takes the remaining arguments and returns the exit code."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from enum import StrEnum, unique
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -13,6 +13,7 @@ from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.relay import AnswerKind
 from gatewayd.channel import Channel, Submission
 from gatewayd.errors import GatewayError
+from gatewayd.plain_text import shown
 from gatewayd.uplink.pace import Pace
 from gatewayd.uplink.payloads import (
     ReplyTo,
@@ -23,14 +24,16 @@ from gatewayd.uplink.payloads import (
     read_info_request,
     rejection,
 )
+from gatewayd.uplink.ports import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from firmware_protocol.topics import Topics
     from gatewayd.channel import Submit
+    from gatewayd.uplink.outlet import Outlet
     from gatewayd.uplink.ports import AlarmIntake, InfoSource, LogMail, SignedObjects
-    from gatewayd.uplink.seam import BrokerSession, Incoming, Outgoing
+    from gatewayd.uplink.seam import BrokerSession, Incoming
 
 SUBMISSION_COUNT_MAX: Final = 32
 """Commands at work at once. Only what is permitted stays long, and that is bounded by the limits of the door."""
@@ -58,33 +61,26 @@ class Drop(StrEnum):
     """We failed at it ourselves."""
 
 
-class Answers(Protocol):
-    """Sends answers over whatever session there is at the moment."""
-
-    async def send(self, message: Outgoing) -> None:
-        """Publish `message`; with no session it is lost, and the sender asks again."""
-
-
 class MqttResponder:
     """A `channel.Responder` for one request over MQTT."""
 
-    def __init__(self, reply_to: ReplyTo, answers: Answers, may_deny: Callable[[], bool]) -> None:
+    def __init__(self, reply_to: ReplyTo, answers: Outlet, may_deny: Callable[[], bool]) -> None:
         self._reply_to = reply_to
         self._answers = answers
         self._may_deny = may_deny
 
     async def receipt(self, raw: bytes) -> None:
         """See `Responder.receipt`."""
-        await self._answers.send(answer(self._reply_to, AnswerKind.RECEIPT, raw))
+        self._answers.send(answer(self._reply_to, AnswerKind.RECEIPT, raw))
 
     async def info(self, raw: bytes) -> None:
         """See `Responder.info`."""
-        await self._answers.send(answer(self._reply_to, AnswerKind.INFO, raw))
+        self._answers.send(answer(self._reply_to, AnswerKind.INFO, raw))
 
     async def denied(self) -> None:
         """See `Responder.denied`."""
         if self._may_deny():
-            await self._answers.send(answer(self._reply_to, AnswerKind.DENIED))
+            self._answers.send(answer(self._reply_to, AnswerKind.DENIED))
 
 
 class Downlink:
@@ -99,7 +95,7 @@ class Downlink:
         alarms: AlarmIntake,
         infos: InfoSource,
         log_mail: LogMail,
-        answers: Answers,
+        answers: Outlet,
     ) -> None:
         self._topics = topics
         self._submit = submit
@@ -152,7 +148,7 @@ class Downlink:
             # Attack: yesterday's unlock, stored at the broker for whenever the gateway comes back.
             self._drop(Drop.RETAINED, incoming, "a command must not be retained")
             if self._may_deny():
-                await self._answers.send(rejection(request.reply_to))
+                self._answers.send(rejection(request.reply_to))
         elif len(self._submissions) >= SUBMISSION_COUNT_MAX:
             self._drop(Drop.FLOOD, incoming, "too many commands at once")
         else:
@@ -182,7 +178,7 @@ class Downlink:
         elif not self._info_pace.allows(asyncio.get_running_loop().time()):
             self._drop(Drop.FLOOD, incoming, "more requests than are answered")
         else:
-            await self._answers.send(answer(request.reply_to, AnswerKind.INFO, self._infos.info(request.body)))
+            self._answers.send(answer(request.reply_to, AnswerKind.INFO, self._infos.info(request.body)))
 
     async def _take_object(self, incoming: Incoming) -> None:
         take = self._taker(incoming.topic)
@@ -206,12 +202,12 @@ class Downlink:
     async def _hand_over(self, incoming: Incoming, take: Callable[[bytes], Awaitable[None]]) -> None:
         try:
             await take(incoming.payload)
-        except RemoteProtocolError as error:
-            self._drop(Drop.REFUSED, incoming, f"{error.code.dotted}: {error.detail}")
+        except (RemoteProtocolError, RefusedError) as error:
+            self._drop(Drop.REFUSED, incoming, str(error))
         except GatewayError as error:
             self._drop(Drop.FAULT, incoming, str(error))
         except Exception:
-            log.exception("downlink.fault", topic=_shown(incoming.topic))
+            log.exception("downlink.fault", topic=shown(incoming.topic))
             self.dropped[Drop.FAULT] += 1
 
     def _may_deny(self) -> bool:
@@ -222,9 +218,4 @@ class Downlink:
         # A line for the first, the 2nd, 4th, 8th … of a kind: a flood must not fill the disk with its own story.
         count = self.dropped[drop]
         level = log.warning if count & (count - 1) == 0 else log.debug
-        level("downlink.dropped", drop=drop.value, topic=_shown(incoming.topic), reason=reason, count=count)
-
-
-def _shown(topic: str) -> str:
-    """Return a topic as it may stand in a log: a stranger chose part of it."""
-    return topic[:128].encode("unicode_escape").decode()
+        level("downlink.dropped", drop=drop.value, topic=shown(incoming.topic), reason=reason, count=count)

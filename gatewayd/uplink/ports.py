@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from gatewayd.errors import GatewayError
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from firmware_protocol.checkpoint import Checkpoint
+    from gatewayd.journal.journal import SignedAt
+
+
+class RefusedError(GatewayError):
+    """A message is not what it claims to be, or nothing is done about it: dropped, counted and logged."""
 
 
 class SignedObjects(Protocol):
@@ -15,7 +24,7 @@ class SignedObjects(Protocol):
         """Take a Keyset.
 
         Raises:
-            RemoteProtocolError: it is not what it claims to be.
+            RemoteProtocolError, RefusedError: it is not what it claims to be.
             GatewayError: it could not be kept.
         """
 
@@ -47,14 +56,28 @@ class LogMail(Protocol):
     """Takes what the central log answers."""
 
     async def take_log_mail(self, data: bytes) -> None:
-        """Take a receipt or a conflict answer; never raises for what is in it."""
+        """Take a receipt or a conflict answer; raises as `SignedObjects.take_keyset` does."""
 
 
-class ReceiptSink(Protocol):
-    """Hears of the central log's receipts."""
+class LogWatcher(Protocol):
+    """Hears what the central log has proved to know of us."""
 
-    async def receipt_accepted(self, *, time_s: int, checkpoint: Checkpoint) -> None:
-        """A receipt over `checkpoint` was verified and marked; the central log's clock said `time_s`, UTC."""
+    async def receipt_accepted(self, *, time_s: int, checkpoint: Checkpoint, signed_at: SignedAt | None) -> None:
+        """A receipt over `checkpoint` was verified and marked.
+
+        The central log's clock said `time_s`, UTC seconds, some time after `signed_at`, when we first signed it.
+        """
+
+    async def rolled_back(self, checkpoint: Checkpoint) -> None:
+        """The central log holds a checkpoint that our key signed and our journal does not bear out."""
+
+
+class ReceiptKeys(Protocol):
+    """Knows the central log."""
+
+    @property
+    def receipt_keys(self) -> Sequence[bytes]:
+        """The Ed25519 public keys of the receipt role, as the Keyset names them now."""
 
 
 class Alerts(Protocol):

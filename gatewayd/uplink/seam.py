@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 from gatewayd.errors import GatewayError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    import asyncio
+    from collections.abc import Sequence
     from pathlib import Path
 
 PAYLOAD_SIZE_MAX: Final = 65_536
@@ -147,11 +148,11 @@ class BrokerSession(Protocol):
             BrokerError: `broker.not_permitted` names what was refused; else the session has ended.
         """
 
-    def publish(self, message: Outgoing) -> Awaitable[PublishOutcome]:
-        """Send `message` in its turn and return what resolves once the broker has answered.
+    def publish(self, message: Outgoing) -> asyncio.Future[PublishOutcome]:
+        """Send `message` in its turn and return a future that is done once the broker has answered.
 
-        The order of calls is the order on the wire. The caller bounds how many it has unanswered. What is
-        returned raises BrokerError once the session has ended: the message may or may not have arrived.
+        The order of calls is the order on the wire. The caller bounds how many it has unanswered. It raises
+        BrokerError once the session has ended: the message may or may not have arrived.
         """
 
     async def next_message(self) -> Incoming:

@@ -1,0 +1,54 @@
+"""The retained topics: the newest value of each, written again after every connect."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gatewayd.uplink.seam import Outgoing, PublishOutcome
+
+if TYPE_CHECKING:
+    from gatewayd.uplink.seam import BrokerSession
+
+log = structlog.get_logger(__name__)
+
+
+class Board:
+    """What anybody may read of this gateway at any time. A broker that lost it gets it again."""
+
+    def __init__(self) -> None:
+        self._payloads: dict[str, bytes] = {}
+        self._changed: dict[str, None] = {}
+        """Topics to write, oldest change first."""
+        self._news = asyncio.Event()
+
+    def put(self, topic: str, payload: bytes) -> None:
+        """Show `payload` under `topic`; an empty one takes the topic away. Values in between may be skipped."""
+        self._payloads[topic] = payload
+        self._changed[topic] = None
+        self._news.set()
+
+    async def run(self, session: BrokerSession) -> None:
+        """Write everything, then each change, until the session ends.
+
+        Raises:
+            BrokerError: the session has ended.
+        """
+        self._changed = dict.fromkeys(self._payloads)
+        while True:
+            while self._changed:
+                await self._write(session, next(iter(self._changed)))
+            self._news.clear()
+            await self._news.wait()
+
+    async def _write(self, session: BrokerSession, topic: str) -> None:
+        payload = self._payloads[topic]
+        del self._changed[topic]
+        outcome = await session.publish(Outgoing(topic=topic, payload=payload, retain=True))
+        if outcome is PublishOutcome.REFUSED:
+            log.warning("board.refused", topic=topic)
+        if not payload and not self._payloads[topic]:
+            del self._payloads[topic]
+            self._changed.pop(topic, None)

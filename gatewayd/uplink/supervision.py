@@ -1,0 +1,45 @@
+"""An idle gateway shows that it lives: an entry of its own, once a supervision interval without any other."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gatewayd.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gatewayd.uplink.ledger import Ledger
+    from gatewayd.uplink.ports import Heartbeat
+
+log = structlog.get_logger(__name__)
+
+
+async def supervise(ledger: Ledger, heartbeat: Heartbeat, *, interval_s: float) -> None:
+    """Run for ever. The entry makes a fresh checkpoint, and its receipt proves the time as well.
+
+    Between heartbeats nothing is written: an idle gateway must not wear its card.
+    """
+    size = await _size(ledger)
+    while True:
+        await asyncio.sleep(interval_s)
+        before, size = size, await _size(ledger)
+        if size is not None and size == before:
+            await _beat(heartbeat)
+            size = await _size(ledger)
+
+
+async def _size(ledger: Ledger) -> int | None:
+    try:
+        return (await ledger.marks()).size
+    except GatewayError as error:
+        log.warning("supervision.fault", code=error.code, detail=error.detail)
+        return None
+
+
+async def _beat(heartbeat: Heartbeat) -> None:
+    try:
+        await heartbeat()
+    except GatewayError as error:
+        log.warning("supervision.fault", code=error.code, detail=error.detail)
