@@ -113,8 +113,10 @@ class Phone:
         try:
             async with asyncio.timeout(patience_ms / 1_000):
                 await conversation.run(make_bundle)
-        except (TimeoutError, RemoteProtocolError, *self._link_faults):
+        except (TimeoutError, RemoteProtocolError):
             pass  # the visit ends here, and what it brought home says how it went
+        except self._link_faults:
+            pass  # out of reach, or hung up on
         finally:
             await link.close()
         return conversation.visit()

@@ -1,0 +1,104 @@
+"""The central log reads the locks' own logs through the gateways' journals, and so checks the gateways.
+
+A gateway that withholds, alters or invents what a lock recorded shows here: each record continues the lock's hash
+chain, and the lock itself signs, now and then, how far the chain reaches.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING, Final
+
+from firmware_protocol.codes import Code
+from firmware_protocol.errors import RemoteProtocolError
+from firmware_protocol.lock_log import LogPosition, verify_batch
+from firmware_protocol.signed import open_signed
+from firmware_protocol.statements import LogHead
+from simulator.central_store import AlarmRow, LockRecordRow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from simulator.central_store import CentralStore
+    from simulator.journal_leaf import Leaf
+
+RECORDED: Final = "carelock.lock.recorded"
+HEAD_SIGNED: Final = "carelock.lock.head_signed"
+
+
+class LockBooks:
+    """The logs of all locks that are known."""
+
+    def __init__(self, store: CentralStore, log_keys: Mapping[bytes, bytes]) -> None:
+        """`log_keys`: lock id to the Ed25519 key that signs its LogHeads."""
+        self._store = store
+        self._log_keys = log_keys
+
+    def take(self, leaf: Leaf) -> None:
+        """Read a leaf that is under a verified checkpoint; what is wrong with it raises an alarm."""
+        readers = {RECORDED: self._take_record, HEAD_SIGNED: self._take_head}
+        reader = readers.get(leaf.type)
+        if reader is None:
+            return
+        if leaf.lock_id is None or leaf.lock_id not in self._log_keys:
+            self._alarm(leaf, "lock.unknown", "no door object names it")
+            return
+        try:
+            reader(leaf, leaf.lock_id)
+        except RemoteProtocolError as error:
+            self._alarm(leaf, _ALARM_FOR.get(error.code, "lock.unreadable"), error.detail)
+
+    def _take_record(self, leaf: Leaf, lock_id: bytes) -> None:
+        log_id, record = _hex(leaf, "log_id"), _base64(leaf, "record")
+        last = self._store.last_lock_record(lock_id)
+        if last is not None and last.log_id != log_id:
+            self._alarm(leaf, "lock.log_restarted", f"log {log_id.hex()} after {last.log_id.hex()}")
+            last = None
+        position = LogPosition.start(log_id)
+        if last is not None:
+            position = LogPosition(log_id=log_id, seq=last.seq, head=last.head)
+        seq = leaf.data.get("seq")
+        if not isinstance(seq, int):
+            raise RemoteProtocolError(Code.MALFORMED, "a record without a number")
+        _, after = verify_batch(position, from_seq=seq, previous=position.head, records=[record])
+        row = LockRecordRow(lock_id=lock_id, log_id=log_id, seq=after.seq, record=record, head=after.head)
+        self._store.add_lock_record(row)
+
+    def _take_head(self, leaf: Leaf, lock_id: bytes) -> None:
+        head = open_signed(LogHead, _base64(leaf, "head"), self._log_keys[lock_id])
+        if head.lock_id != lock_id:
+            raise RemoteProtocolError(Code.BAD_SIGNATURE, "a head of another lock")
+        held = self._store.lock_record(lock_id, head.log_id, head.to_seq)
+        if held is None:
+            self._alarm(leaf, "lock.withheld", f"the lock has signed record {head.to_seq}, which never came")
+        elif held.head != head.head:
+            self._alarm(leaf, "lock.altered", f"the lock has signed another history up to record {head.to_seq}")
+        else:
+            self._store.note_lock_head(lock_id, head.log_id, head.to_seq)
+
+    def _alarm(self, leaf: Leaf, code: str, detail: str) -> None:
+        subject = "unknown" if leaf.lock_id is None else leaf.lock_id.hex()
+        self._store.raise_alarm(AlarmRow(gateway_id=leaf.gateway_id, code=code, subject=subject, detail=detail))
+
+
+_ALARM_FOR: Final = {
+    Code.LOG_GAP: "lock.gap",
+    Code.LOG_FORK: "lock.repeated",
+    Code.BAD_SIGNATURE: "lock.forged",
+    Code.UNKNOWN_SIGNER: "lock.forged",
+}
+
+
+def _hex(leaf: Leaf, name: str) -> bytes:
+    try:
+        return bytes.fromhex(leaf.data[name])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RemoteProtocolError(Code.MALFORMED, f"no {name}") from error
+
+
+def _base64(leaf: Leaf, name: str) -> bytes:
+    try:
+        return base64.b64decode(leaf.data[name], validate=True)
+    except (KeyError, TypeError, ValueError, binascii.Error) as error:
+        raise RemoteProtocolError(Code.MALFORMED, f"no {name}") from error

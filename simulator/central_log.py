@@ -1,0 +1,226 @@
+"""The central log: takes journals in, checks that nothing is missing, and signs for what it holds.
+
+Entries count for nothing until a checkpoint that their gateway signed covers them: the broker that carries them
+is not trusted. Before that they wait in memory, and whatever is lost with it is asked for again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from firmware_protocol.checkpoint import Checkpoint, cosign, origin_of, parse_note, verify_checkpoint
+from firmware_protocol.codes import Code
+from firmware_protocol.cose import kid_of
+from firmware_protocol.errors import RemoteProtocolError
+from firmware_protocol.merkle import Frontier, leaf_hash
+from firmware_protocol.signed import sign
+from firmware_protocol.statements import CHECKPOINT_SIZE_MAX, Conflict
+from simulator.central_locks import LockBooks
+from simulator.central_store import AlarmRow, HeldLog
+from simulator.journal_leaf import Leaf, read_leaf
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nacl.signing import SigningKey
+
+    from simulator.central_store import CentralStore
+
+PENDING_COUNT_MAX: Final = 10_000
+"""Entries of one log that may wait for a checkpoint; what comes beyond is asked for again later."""
+CONFLICT_INTERVAL_MS: Final = 1_000
+"""The same question is not asked more often: the answer to the first may be on its way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directory:
+    """Whose signatures count, from Door objects that the status role signed."""
+
+    gateway_keys: Mapping[bytes, bytes]
+    """Gateway id to its Ed25519 key."""
+    lock_log_keys: Mapping[bytes, bytes]
+    """Lock id to the Ed25519 key that signs its LogHeads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Now:
+    """One reading of the central log's clocks."""
+
+    utc_s: int
+    monotonic_ms: int
+
+
+@dataclass(slots=True, kw_only=True)
+class _Journal:
+    """One log: what is verified, and what waits for a checkpoint."""
+
+    held: HeldLog
+    pending: list[bytes] = field(default_factory=list)
+    frontiers: list[Frontier] = field(default_factory=list)
+    """After each pending entry."""
+    asked_size: int | None = None
+    asked_ms: int = 0
+
+    @property
+    def size(self) -> int:
+        """How many entries are there, from index 0 without a gap."""
+        return self.held.frontier.size + len(self.pending)
+
+    def append(self, leaf: bytes) -> None:
+        before = self.frontiers[-1] if self.frontiers else self.held.frontier
+        self.pending.append(leaf)
+        self.frontiers.append(before.append(leaf_hash(leaf)))
+
+    def forget_pending(self) -> None:
+        self.pending.clear()
+        self.frontiers.clear()
+
+
+class CentralLog:
+    """Takes messages and returns what to publish on the gateway's `log/receipt`, if anything."""
+
+    def __init__(self, *, store: CentralStore, directory: Directory, receipt_key: SigningKey) -> None:
+        self._store = store
+        self._directory = directory
+        self._key = receipt_key
+        self._name = f"carelock/receipt/{kid_of(bytes(receipt_key.verify_key)).hex()}"
+        self._locks = LockBooks(store, directory.lock_log_keys)
+        self._journals: dict[tuple[bytes, bytes], _Journal] = {}
+
+    def greetings(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Return, for each log that is held, its gateway and how far it is held: said after each connect."""
+        return tuple((held.gateway_id, self._conflict(_Journal(held=held))) for held in self._store.logs())
+
+    def take_entry(self, gateway_id: bytes, payload: bytes, now: Now) -> bytes | None:
+        """Take an entry in; the answer, if any, is a Conflict that says which one is missing."""
+        with self._store.transaction():
+            try:
+                leaf = read_leaf(payload)
+            except RemoteProtocolError as error:
+                self._alarm(gateway_id, "entry.unreadable", "journal", error.detail)
+                return None
+            if leaf.gateway_id != gateway_id or gateway_id not in self._directory.gateway_keys:
+                self._alarm(gateway_id, "entry.misplaced", "journal", "an entry of another gateway")
+                return None
+            return self._place(leaf, now)
+
+    def take_checkpoint(self, gateway_id: bytes, note: bytes, now: Now) -> bytes | None:
+        """Check a checkpoint; the answer is a receipt, a Conflict, or nothing."""
+        with self._store.transaction():
+            try:
+                checkpoint, log_id = self._verified(gateway_id, note)
+            except RemoteProtocolError as error:
+                self._alarm(gateway_id, "checkpoint.unverified", "journal", error.detail)
+                return None
+            return self._judge(self._journal(gateway_id, log_id), checkpoint, note, now)
+
+    def _verified(self, gateway_id: bytes, note: bytes) -> tuple[Checkpoint, bytes]:
+        # The origin picks the log; the signature over it, by this gateway's key and under this name, decides.
+        origin = Checkpoint.parse(parse_note(note).text).origin
+        log_id = _log_id_of(origin, gateway_id)
+        public = self._directory.gateway_keys.get(gateway_id)
+        if log_id is None or public is None:
+            raise RemoteProtocolError(Code.UNKNOWN_SIGNER, "a checkpoint of another gateway")
+        return verify_checkpoint(note, name=origin, public=public), log_id
+
+    def _place(self, leaf: Leaf, now: Now) -> bytes | None:
+        journal = self._journal(leaf.gateway_id, leaf.log_id)
+        if leaf.index > journal.size:
+            self._store.count("entries.jumped")
+            return self._ask(journal, now)
+        if leaf.index < journal.size:
+            self._compare(journal, leaf)
+        elif len(journal.pending) < PENDING_COUNT_MAX:
+            journal.append(leaf.raw)
+        return None
+
+    def _compare(self, journal: _Journal, leaf: Leaf) -> None:
+        verified = journal.held.frontier.size
+        if leaf.index < verified:
+            known = self._store.leaf(leaf.gateway_id, leaf.log_id, leaf.index)
+        else:
+            known = journal.pending[leaf.index - verified]
+        if known == leaf.raw:
+            self._store.count("entries.repeated")
+        else:
+            self._alarm(leaf.gateway_id, "entry.contradicted", leaf.log_id.hex(), f"two entries {leaf.index}")
+
+    def _judge(self, journal: _Journal, checkpoint: Checkpoint, note: bytes, now: Now) -> bytes | None:
+        verified, subject = journal.held.frontier, journal.held.log_id.hex()
+        gateway_id = journal.held.gateway_id
+        if checkpoint.size > journal.size:
+            self._store.count("checkpoints.ahead")
+            return self._ask(journal, now)
+        if checkpoint.size < verified.size:
+            detail = f"size {checkpoint.size} after {verified.size}: truncated, or a card put back"
+            self._alarm(gateway_id, "log.shrunk", subject, detail)
+            return self._conflict(journal)
+        new_count = checkpoint.size - verified.size
+        frontier = journal.frontiers[new_count - 1] if new_count else verified
+        if checkpoint.root != frontier.root():
+            code = "log.inconsistent" if new_count else "log.forked"
+            self._alarm(gateway_id, code, subject, f"another root at size {checkpoint.size}")
+            # Somebody may have slipped entries in on the way: what no checkpoint covers is asked for again.
+            journal.forget_pending()
+            return self._conflict(journal)
+        return self._accept(journal, note, frontier, new_count, now)
+
+    def _accept(self, journal: _Journal, note: bytes, frontier: Frontier, new_count: int, now: Now) -> bytes | None:
+        try:
+            receipt = cosign(note, key=self._key, name=self._name, time_s=now.utc_s)
+        except RemoteProtocolError as error:
+            self._alarm(journal.held.gateway_id, "checkpoint.unverified", "journal", error.detail)
+            return None
+        self._note_replacement(journal)
+        leaves = journal.pending[:new_count]
+        journal.held = replace(journal.held, frontier=frontier, note=note)
+        del journal.pending[:new_count], journal.frontiers[:new_count]
+        self._store.extend(journal.held, leaves)
+        for leaf in leaves:
+            self._locks.take(read_leaf(leaf))
+        self._store.add_receipt(journal.held, receipt)
+        return receipt
+
+    def _note_replacement(self, journal: _Journal) -> None:
+        others = [held for held in self._store.logs(journal.held.gateway_id) if held.log_id != journal.held.log_id]
+        if journal.held.note is None and others:
+            detail = f"after {others[-1].log_id.hex()} of size {others[-1].frontier.size}"
+            self._alarm(journal.held.gateway_id, "log.replaced", journal.held.log_id.hex(), detail)
+
+    def _ask(self, journal: _Journal, now: Now) -> bytes | None:
+        """Ask for what is missing, unless the same was asked just now."""
+        is_repeated = journal.asked_size == journal.size
+        if is_repeated and now.monotonic_ms - journal.asked_ms < CONFLICT_INTERVAL_MS:
+            return None
+        journal.asked_size, journal.asked_ms = journal.size, now.monotonic_ms
+        return self._conflict(journal)
+
+    def _conflict(self, journal: _Journal) -> bytes:
+        note = journal.held.note
+        self._store.count("conflicts.sent")
+        conflict = Conflict(
+            gateway_id=journal.held.gateway_id,
+            log_id=journal.held.log_id,
+            size=journal.size,
+            checkpoint=note if note is not None and len(note) <= CHECKPOINT_SIZE_MAX else None,
+        )
+        return sign(conflict, self._key)
+
+    def _journal(self, gateway_id: bytes, log_id: bytes) -> _Journal:
+        key = (gateway_id, log_id)
+        if key not in self._journals:
+            self._journals[key] = _Journal(held=self._store.log(gateway_id, log_id))
+        return self._journals[key]
+
+    def _alarm(self, gateway_id: bytes, code: str, subject: str, detail: str) -> None:
+        self._store.raise_alarm(AlarmRow(gateway_id=gateway_id, code=code, subject=subject, detail=detail))
+
+
+def _log_id_of(origin: str, gateway_id: bytes) -> bytes | None:
+    log_id_text = origin.rpartition("/")[2]
+    try:
+        log_id = bytes.fromhex(log_id_text)
+    except ValueError:
+        return None
+    return log_id if origin == origin_of(gateway_id.hex(), log_id.hex()) else None

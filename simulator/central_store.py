@@ -1,0 +1,221 @@
+"""What the central log holds, in one SQLite file: entries under verified checkpoints, receipts, lock chains, alarms."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+from firmware_protocol.merkle import Frontier
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+MEMORY: Final = ":memory:"
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS logs (
+  gateway BLOB, log BLOB, frontier BLOB NOT NULL, note BLOB NOT NULL, PRIMARY KEY (gateway, log)
+) STRICT;
+CREATE TABLE IF NOT EXISTS entries (
+  gateway BLOB, log BLOB, number INTEGER, leaf BLOB NOT NULL, PRIMARY KEY (gateway, log, number)
+) STRICT;
+CREATE TABLE IF NOT EXISTS receipts (
+  number INTEGER PRIMARY KEY, gateway BLOB NOT NULL, log BLOB NOT NULL, size INTEGER NOT NULL, note BLOB NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS lock_records (
+  lock BLOB, log BLOB, seq INTEGER, record BLOB NOT NULL, head BLOB NOT NULL, PRIMARY KEY (lock, log, seq)
+) STRICT;
+CREATE TABLE IF NOT EXISTS lock_heads (
+  lock BLOB, log BLOB, seq INTEGER NOT NULL, PRIMARY KEY (lock, log)
+) STRICT;
+CREATE TABLE IF NOT EXISTS alarms (
+  gateway BLOB, code TEXT, subject TEXT, detail TEXT NOT NULL, count INTEGER NOT NULL,
+  PRIMARY KEY (gateway, code, subject)
+) STRICT;
+CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT;
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldLog:
+    """How far one gateway's journal is held: everything below is under a checkpoint that the gateway signed."""
+
+    gateway_id: bytes
+    log_id: bytes
+    frontier: Frontier
+    note: bytes | None
+    """The newest checkpoint that was verified, as the gateway signed it; None before any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockRecordRow:
+    """One record of a lock's log, and the chain's hash over all up to it."""
+
+    lock_id: bytes
+    log_id: bytes
+    seq: int
+    record: bytes
+    head: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmRow:
+    """Something that a person must look at."""
+
+    gateway_id: bytes
+    code: str
+    subject: str
+    """What it is about: a log, a lock; one row a subject."""
+    detail: str
+    count: int = 1
+
+
+class CentralStore:
+    """One connection. `with store.transaction():` around what belongs together."""
+
+    def __init__(self, path: Path | str = MEMORY, *, read_only: bool = False) -> None:
+        name = f"file:{path}?mode=ro" if read_only else str(path)
+        self._sql = sqlite3.connect(name, uri=read_only, check_same_thread=False)
+        if not read_only:
+            self._sql.execute("PRAGMA journal_mode = WAL")
+            self._sql.execute("PRAGMA synchronous = FULL")
+            self._sql.executescript(_SCHEMA)
+
+    def __enter__(self) -> Self:
+        """Return this."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._sql.close()
+
+    def transaction(self) -> sqlite3.Connection:
+        """Return a context in which all that is written becomes durable together, or not at all."""
+        return self._sql
+
+    # Journals.
+
+    def logs(self, gateway_id: bytes | None = None) -> tuple[HeldLog, ...]:
+        """Return all logs that are held, or those of one gateway."""
+        where = "" if gateway_id is None else "WHERE gateway = ?"
+        rows = self._sql.execute(
+            f"SELECT gateway, log, frontier, note FROM logs {where} ORDER BY rowid",  # noqa: S608 - a constant
+            () if gateway_id is None else (gateway_id,),
+        )
+        return tuple(
+            HeldLog(gateway_id=gateway, log_id=log, frontier=Frontier.from_bytes(frontier), note=note)
+            for gateway, log, frontier, note in rows
+        )
+
+    def log(self, gateway_id: bytes, log_id: bytes) -> HeldLog:
+        """Return one log; an empty one where nothing is held of it."""
+        for held in self.logs(gateway_id):
+            if held.log_id == log_id:
+                return held
+        return HeldLog(gateway_id=gateway_id, log_id=log_id, frontier=Frontier.empty(), note=None)
+
+    def extend(self, after: HeldLog, leaves: Sequence[bytes]) -> None:
+        """Write leaves at the end of a log, and how far it reaches then."""
+        first = after.frontier.size - len(leaves)
+        self._sql.executemany(
+            "INSERT INTO entries VALUES (?, ?, ?, ?)",
+            [(after.gateway_id, after.log_id, number, leaf) for number, leaf in enumerate(leaves, start=first)],
+        )
+        self._sql.execute(
+            "INSERT OR REPLACE INTO logs VALUES (?, ?, ?, ?)",
+            (after.gateway_id, after.log_id, after.frontier.to_bytes(), after.note),
+        )
+
+    def leaf(self, gateway_id: bytes, log_id: bytes, index: int) -> bytes | None:
+        """Return one entry, or None where it is not held."""
+        found: tuple[bytes] | None = self._sql.execute(
+            "SELECT leaf FROM entries WHERE gateway = ? AND log = ? AND number = ?", (gateway_id, log_id, index)
+        ).fetchone()
+        return None if found is None else found[0]
+
+    def leaves(self, gateway_id: bytes, log_id: bytes) -> tuple[bytes, ...]:
+        """Return all entries of a log in order."""
+        rows = self._sql.execute(
+            "SELECT leaf FROM entries WHERE gateway = ? AND log = ? ORDER BY number", (gateway_id, log_id)
+        )
+        return tuple(leaf for (leaf,) in rows)
+
+    def add_receipt(self, held: HeldLog, receipt: bytes) -> None:
+        """Keep a receipt that is about to be given."""
+        self._sql.execute(
+            "INSERT INTO receipts (gateway, log, size, note) VALUES (?, ?, ?, ?)",
+            (held.gateway_id, held.log_id, held.frontier.size, receipt),
+        )
+
+    def receipts(self) -> tuple[tuple[int, bytes], ...]:
+        """Return all receipts that were given: size of the tree, and the cosigned checkpoint."""
+        return tuple(self._sql.execute("SELECT size, note FROM receipts ORDER BY number"))
+
+    # Lock logs.
+
+    def add_lock_record(self, row: LockRecordRow) -> None:
+        """Keep a record that continues its chain."""
+        self._sql.execute(
+            "INSERT INTO lock_records VALUES (?, ?, ?, ?, ?)", (row.lock_id, row.log_id, row.seq, row.record, row.head)
+        )
+
+    def lock_record(self, lock_id: bytes, log_id: bytes, seq: int) -> LockRecordRow | None:
+        """Return one record, or None where it is not held."""
+        found = self._sql.execute(
+            "SELECT record, head FROM lock_records WHERE lock = ? AND log = ? AND seq = ?", (lock_id, log_id, seq)
+        ).fetchone()
+        if found is None:
+            return None
+        return LockRecordRow(lock_id=lock_id, log_id=log_id, seq=seq, record=found[0], head=found[1])
+
+    def last_lock_record(self, lock_id: bytes) -> LockRecordRow | None:
+        """Return the newest record of this lock, of whichever log it writes now; None before any."""
+        found = self._sql.execute(
+            "SELECT log, seq, record, head FROM lock_records WHERE lock = ? ORDER BY rowid DESC LIMIT 1", (lock_id,)
+        ).fetchone()
+        if found is None:
+            return None
+        log_id, seq, record, head = found
+        return LockRecordRow(lock_id=lock_id, log_id=log_id, seq=seq, record=record, head=head)
+
+    def note_lock_head(self, lock_id: bytes, log_id: bytes, seq: int) -> None:
+        """Keep that the lock itself has signed the chain up to `seq`."""
+        self._sql.execute("INSERT OR REPLACE INTO lock_heads VALUES (?, ?, ?)", (lock_id, log_id, seq))
+
+    def signed_lock_seq(self, lock_id: bytes, log_id: bytes) -> int:
+        """Return up to which record the lock has signed its chain; 0 where it has not."""
+        found: tuple[int] | None = self._sql.execute(
+            "SELECT seq FROM lock_heads WHERE lock = ? AND log = ?", (lock_id, log_id)
+        ).fetchone()
+        return 0 if found is None else found[0]
+
+    # What to look at.
+
+    def raise_alarm(self, alarm: AlarmRow) -> None:
+        """Raise an alarm; the same one again is counted."""
+        self._sql.execute(
+            "INSERT INTO alarms VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET count = count + excluded.count, detail = excluded.detail",
+            (alarm.gateway_id, alarm.code, alarm.subject, alarm.detail, alarm.count),
+        )
+
+    def alarms(self) -> tuple[AlarmRow, ...]:
+        """Return all alarms, oldest first."""
+        rows = self._sql.execute("SELECT gateway, code, subject, detail, count FROM alarms ORDER BY rowid")
+        return tuple(
+            AlarmRow(gateway_id=gateway, code=code, subject=subject, detail=detail, count=count)
+            for gateway, code, subject, detail, count in rows
+        )
+
+    def count(self, name: str) -> None:
+        """Count one more of `name`."""
+        self._sql.execute("INSERT INTO counts VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1", (name,))
+
+    def counts(self) -> dict[str, int]:
+        """Return all counters."""
+        return dict(self._sql.execute("SELECT name, count FROM counts"))
