@@ -9,15 +9,14 @@ import structlog
 
 from firmware_protocol.codes import Code
 from firmware_protocol.errors import RemoteProtocolError
-from firmware_protocol.session import SessionState
-from gatewayd.link.faults import LinkLost
+from gatewayd.link.faults import CloneSuspected, LinkLost
 from gatewayd.link.radio import RadioCode, RadioError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from firmware_protocol.messages import Message
-    from firmware_protocol.session import Event, GatewaySession
+    from firmware_protocol.session import Event, GatewaySession, SessionState
     from gatewayd.link.radio import LockLink
     from gatewayd.timekeeping import Clock, Instant, TimeInterval
 
@@ -96,14 +95,12 @@ class Carrier:
             self.lost = lost
             self._ended.set()
             self._on_change()
-        return LinkLost(self.lost.code, self.lost.detail)
+        return type(self.lost)(self.lost.code, self.lost.detail)
 
     def confirm(self, interval: TimeInterval) -> None:
         """Make the session live, and give the lock the time where it is trusted."""
         trusted = interval.trusted
-        self._session.confirm(
-            utc_lo_s=interval.lo_s if trusted else None, utc_hi_s=interval.hi_s if trusted else None
-        )
+        self._session.confirm(utc_lo_s=interval.lo_s if trusted else None, utc_hi_s=interval.hi_s if trusted else None)
         self._outgoing.set()
 
     def send(self, message: Message, corr: int) -> None:
@@ -113,7 +110,7 @@ class Carrier:
             LinkLost: the link is over, and nothing was queued.
         """
         if self.lost is not None:
-            raise LinkLost(self.lost.code, self.lost.detail)
+            raise self.end(self.lost)
         self._session.send(message, corr=corr)
         self._outgoing.set()
 
@@ -174,9 +171,14 @@ class Carrier:
 
 def _as_lost(fault: BaseException) -> LinkLost:
     match fault:
+        case RemoteProtocolError(code=Code.CLONE_SUSPECT, detail=detail):
+            # Only the session finds this, in what the lock has proved. A goodbye that says so proves nothing.
+            return CloneSuspected(Code.CLONE_SUSPECT.dotted, detail)
         case RemoteProtocolError(code=code, detail=detail):
             return LinkLost(code.dotted, detail)
-        case RadioError(code=code, detail=detail) | LinkLost(code=code, detail=detail):
+        case RadioError(code=code, detail=detail):
             return LinkLost(code, detail)
+        case LinkLost():
+            return fault
         case _:
             raise fault

@@ -21,6 +21,10 @@ class LinkLost(LinkFault):
     """
 
 
+class CloneSuspected(LinkLost):
+    """An authentic lock has confirmed a later session than ours: a second holder of our key, or an old copy of a store."""
+
+
 class NotSent(LinkFault):
     """The time of a movement ran out, or the lock had none for us, before anything of it was sent."""
 

@@ -46,7 +46,7 @@ ANSWER_MS_MAX: Final = 5_000
 """Longest wait for an answer, in milliseconds. A lock answers in some connection intervals; what takes longer is
 no link for a door."""
 MOTOR_MS_MAX: Final = 15_000
-"""Longest wait from CMD_ACCEPTED to CMD_RESULT, in milliseconds: a slow motor on a weak battery, and one retry of it."""
+"""Longest wait from CMD_ACCEPTED to CMD_RESULT, in milliseconds: a slow motor on a weak battery and a retry."""
 FINAL_CODES: Final = frozenset(
     {
         Code.DONE,

@@ -136,9 +136,7 @@ class _Reader:
             raise
         if batch.log_id != position.log_id:
             raise RemoteProtocolError(Code.LOG_FORK, "another log within one session")
-        records, after = verify_batch(
-            position, from_seq=batch.from_seq, previous=batch.previous, records=batch.records
-        )
+        records, after = verify_batch(position, from_seq=batch.from_seq, previous=batch.previous, records=batch.records)
         if records:
             await self._ledger.commit_records(self._lock_id, self._entries(records, batch.records), after)
             self._position = after

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from enum import Enum, StrEnum, auto, unique
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @unique
@@ -60,7 +63,7 @@ class LinkEvent(Enum):
 
 S, E = LinkState, LinkEvent
 
-TRANSITIONS: Final = MappingProxyType(
+TRANSITIONS: Final[Mapping[tuple[LinkState, LinkEvent], LinkState]] = MappingProxyType(
     {
         (S.IDLE, E.STARTED): S.SCANNING,
         (S.SCANNING, E.HEARD): S.CONNECTING,

@@ -36,7 +36,7 @@ class Moves:
     """Implements `ports.BoltMover` for one lock. Movements are taken one after the other."""
 
     def __init__(self, *, clock: Clock, hurry: Callable[[], None], moved: Callable[[], None]) -> None:
-        """Wait for a link. `hurry` is called when somebody needs one, `moved` when the door's state may have changed."""
+        """Wait for a link. `hurry` is called where one is needed at once, `moved` where the door may have changed."""
         self._clock = clock
         self._hurry = hurry
         self._moved = moved

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from firmware_protocol.codes import Code
     from firmware_protocol.lock_log import LogPosition, LogRecord
     from firmware_protocol.vocabulary import Action, Bolt, DoorLeaf
+    from gatewayd.link.machine import LinkState
     from gatewayd.timekeeping import Instant, TimeInterval
 
 
@@ -64,6 +65,24 @@ class BoltMover(Protocol):
 
     async def query(self, command_seq: int) -> MoveOutcome:
         """Ask what came of an earlier movement, without moving anything. Never raises for faults of link or lock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkStatus:
+    """One link for people and for status."""
+
+    lock_id: bytes
+    state: LinkState
+    since: Instant
+    """When it came into this state."""
+    failure_count: int
+    """In a row, since the link last stood for a minute."""
+    last_fault: str | None
+    """Dotted code of the last fault."""
+    rssi_dbm: int | None
+    """Of the last advertisement heard."""
+    connect_count: int
+    """Links brought up since the start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

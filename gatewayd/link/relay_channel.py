@@ -155,13 +155,11 @@ class RelayChannels:
 
     async def _tell(self, phone: _Phone, bundle: bytes) -> None:
         responder = _PhoneResponder(self, phone)
-        submission = Submission(
-            channel=Channel.RELAY, bundle=bundle, lock_id=self._lock_id, challenge=phone.challenge
-        )
+        submission = Submission(channel=Channel.RELAY, bundle=bundle, lock_id=self._lock_id, challenge=phone.challenge)
         try:
             await self._submit(submission, responder)
         except GatewayError as error:
-            _log.error("relay.submission_failed", code=error.code)  # noqa: TRY400 - no traceback: it is no bug
+            _log.error("relay.submission_failed", code=error.code)
             responder.last = Code.STORE_UNAVAILABLE
         finally:
             self._story_count -= 1
