@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 COMMANDS: Final = MappingProxyType(
     {
         "air": "simulator.air:main",
+        "central": "simulator.central:main",
+        "demo": "simulator.demo:main",
         "broker": "simulator.embedded_broker:main",
         "lock": "simulator.lock_process:main",
     }

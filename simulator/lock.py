@@ -23,10 +23,17 @@ if TYPE_CHECKING:
 
 
 class SimulatedLock:
-    """One lock, powered from the start. A power loss in a write turns it off, until `power_on`."""
+    """One lock; it boots when it is made, unless told not to. A power loss in a write turns it off till `power_on`."""
 
     def __init__(
-        self, keys: LockKeys, flash: Flash, mechanics: Mechanics, scheduler: Scheduler, entropy: Entropy
+        self,
+        keys: LockKeys,
+        flash: Flash,
+        mechanics: Mechanics,
+        scheduler: Scheduler,
+        entropy: Entropy,
+        *,
+        is_powered: bool = True,
     ) -> None:
         self.keys = keys
         self.flash = flash
@@ -37,7 +44,8 @@ class SimulatedLock:
         self._firmware: Firmware | None = None
         self._gateway_pipe: FaultyPipe | None = None
         self._phone_pipes: dict[int, Pipe] = {}
-        self.power_on()
+        if is_powered:
+            self.power_on()
 
     @property
     def is_powered(self) -> bool:

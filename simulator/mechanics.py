@@ -85,6 +85,8 @@ class Mechanics:
         self.movements: list[Movement] = []
         self.on_sensed: Callable[[Sensed], None] | None = None
         """The firmware's interrupt line; nobody listens while it has no power."""
+        self.on_changed: Callable[[], None] | None = None
+        """Called after every change, and for a movement before the motor turns: whoever keeps the truth listens."""
         self._scheduler = scheduler
         self._battery_mv = battery_mv
         self._is_jammed = False
@@ -118,9 +120,8 @@ class Mechanics:
         if self._battery_mv < MOTOR_MV_MIN:
             self._start(target, 0, on_stopped, Code.LOW_VOLTAGE)
             return
-        self._note(Cause.MOTOR, target, command_id)
         self._battery_mv -= BATTERY_STROKE_MV
-        self.bolt = _MOVING[target]
+        self._move(_MOVING[target], Cause.MOTOR, target, command_id)
         if self._is_jammed:
             self._start(target, self.motor_ms // 2, on_stopped, Code.MOTOR_BLOCKED)
         else:
@@ -133,6 +134,7 @@ class Mechanics:
             run.timer.cancel()
             if self.bolt is _MOVING[run.target]:
                 self.bolt = Bolt.UNKNOWN
+            self._changed()
 
     # What hands do.
 
@@ -142,8 +144,7 @@ class Mechanics:
         Against the running motor the hand wins, and what it wants is out.
         """
         target = Bolt.LOCKED if self.bolt is Bolt.UNLOCKED else Bolt.UNLOCKED
-        self._note(Cause.HAND, target, None)
-        self.bolt = target
+        self._move(target, Cause.HAND, target, None)
         run, self._run = self._run, None
         if run is not None:
             run.timer.cancel()
@@ -156,6 +157,7 @@ class Mechanics:
         if self.door is DoorLeaf.OPEN or self.bolt is not Bolt.UNLOCKED:
             return False
         self.door = DoorLeaf.OPEN
+        self._changed()
         self._sense(Sensed.DOOR_OPENED)
         return True
 
@@ -164,6 +166,7 @@ class Mechanics:
         if self.door is not DoorLeaf.OPEN or self.bolt is not Bolt.UNLOCKED:
             return False
         self.door = DoorLeaf.CLOSED
+        self._changed()
         self._sense(Sensed.DOOR_CLOSED)
         return True
 
@@ -180,6 +183,7 @@ class Mechanics:
     def tamper(self) -> None:
         """Open the housing; that it was opened stays known."""
         self.tampered = True
+        self._changed()
         self._sense(Sensed.TAMPERED)
 
     def drain_battery(self, battery_mv: int) -> None:
@@ -198,13 +202,20 @@ class Mechanics:
             self.bolt = run.target
         elif code is Code.MOTOR_BLOCKED:
             self.bolt = Bolt.JAMMED
+        self._changed()
         run.on_stopped(code)
 
-    def _note(self, cause: Cause, target: Bolt, command_id: bytes | None) -> None:
+    def _move(self, bolt: Bolt, cause: Cause, target: Bolt, command_id: bytes | None) -> None:
         movement = Movement(
             at_ms=self._scheduler.now_ms(), cause=cause, command_id=command_id, start=self.bolt, target=target
         )
         self.movements.append(movement)
+        self.bolt = bolt
+        self._changed()
+
+    def _changed(self) -> None:
+        if self.on_changed is not None:
+            self.on_changed()
 
     def _sense(self, sensed: Sensed) -> None:
         if self.on_sensed is not None:

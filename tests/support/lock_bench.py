@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from random import Random
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from firmware_protocol.fragments import Fragmenter, FragmentKind, Reassembler
@@ -18,28 +18,19 @@ from simulator.lock import SimulatedLock
 from simulator.lock_keys import LockKeys
 from simulator.mechanics import Mechanics
 from tests.support.manual_scheduler import ManualScheduler
+from tests.support.seeded_entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from firmware_protocol.fragments import Message as WholeMessage
+    from firmware_protocol.hello import LockStatus
     from firmware_protocol.session import Event
 
 VALUE_SIZE_MAX: Final = 244
 ACTOR: Final = b"actorkid"
 MOTOR_MS: Final = 1_000
 M = TypeVar("M", bound=Message)
-
-
-class SeededEntropy:
-    """Bytes that a seed repeats."""
-
-    def __init__(self, seed: int) -> None:
-        self._random = Random(seed)
-
-    def token(self, size: int) -> bytes:
-        """See `simulator.seams.Entropy`."""
-        return self._random.randbytes(size)
 
 
 class BenchPipe:
@@ -78,7 +69,7 @@ class BenchPipe:
 class Bench:
     """The lock, what it is made of, and the time."""
 
-    def __init__(self, *, motor_ms: int = MOTOR_MS, log_count_max: int = 1_024) -> None:
+    def __init__(self, *, motor_ms: int = MOTOR_MS, log_count_max: int = 1_024, is_powered: bool = True) -> None:
         self.scheduler = ManualScheduler(now_ms=5_000)
         self.entropy = SeededEntropy(1)
         self.gateway_keys = KeyPair.from_private(self.entropy.token(32))
@@ -88,7 +79,9 @@ class Bench:
         self.medium = FragileMedium(MemoryMedium())
         self.flash = Flash(self.medium, log_count_max=log_count_max)
         self.mechanics = Mechanics(self.scheduler, motor_ms=motor_ms)
-        self.lock = SimulatedLock(self.keys, self.flash, self.mechanics, self.scheduler, self.entropy)
+        self.lock = SimulatedLock(
+            self.keys, self.flash, self.mechanics, self.scheduler, self.entropy, is_powered=is_powered
+        )
         self._session_ctr = 0
         self._phone_channel = 0
 
@@ -108,6 +101,13 @@ class Bench:
         self._phone_channel += 1
         return BenchPhone(self, self._phone_channel, value_size_max)
 
+    def pair_again(self) -> None:
+        """Give the lock to its next owner, who has the same gateway."""
+        self.lock.power_off()
+        self.keys = replace(self.keys, owner_epoch=self.keys.owner_epoch + 1)
+        self.lock.keys = self.keys
+        self.lock.power_on()
+
     def restart(self) -> None:
         """Turn the lock on, if it is not."""
         self.lock.power_on()
@@ -116,6 +116,9 @@ class Bench:
 
 class BenchGateway:
     """The gateway's end. `events` is all that it has understood."""
+
+    status: LockStatus
+    """What the lock said of itself in the handshake; there once the session was confirmed."""
 
     def __init__(self, bench: Bench, session_ctr: int) -> None:
         self.events: list[Event] = []
@@ -149,15 +152,11 @@ class BenchGateway:
     def confirm(self, utc_s: tuple[int, int] | None = None) -> None:
         """Shake hands and make the session live."""
         self.exchange()
-        assert any(isinstance(event, LinkAuthenticated) for event in self.events)
+        [authenticated] = [event for event in self.events if isinstance(event, LinkAuthenticated)]
+        self.status = authenticated.status
         lo_s, hi_s = utc_s or (None, None)
         self.session.confirm(utc_lo_s=lo_s, utc_hi_s=hi_s)
         self.exchange()
-
-    @property
-    def status(self) -> LinkAuthenticated:
-        """What the lock said of itself in the handshake."""
-        return next(event for event in self.events if isinstance(event, LinkAuthenticated))
 
     def ask(self, message: Message, *, corr: int = 7) -> Message:
         """Send a record and return the first answer to it."""
