@@ -92,6 +92,9 @@ class JournalStore(Protocol):
     def load_frontier(self, tx: Handle) -> Frontier:
         """Return the frontier of the whole tree."""
 
+    def load_oldest_frontier(self, tx: Handle) -> Frontier:
+        """Return the frontier of the tree over what has been pruned."""
+
     def add_entry(self, tx: Handle, leaf: bytes, hashed: bytes, frontier: Frontier) -> None:
         """Append an entry; `frontier` is the tree's with it."""
 
@@ -165,11 +168,24 @@ class Journal:
 
     def checkpoint(self, tx: Handle) -> Checkpoint:
         """Return what the journal says of itself now."""
-        frontier = self.store.load_frontier(tx)
-        return Checkpoint(origin=self.origin, size=frontier.size, root=frontier.root())
+        return self._state(self.store.load_frontier(tx))
 
-    def signed_checkpoint(self, tx: Handle, key: SigningKey, *, signed_at: SignedAt) -> bytes:
-        """Return the signed checkpoint of now, and remember when it was first signed.
+    def tree_towards(self, tx: Handle, *, size: int, known: Frontier) -> Frontier:
+        """Return the tree over the entries below `size`, or over the next 1,000 that `known` lacks.
+
+        `known` is a tree of this journal; where it is no beginning of what is wanted and still here, it starts
+        at the oldest entry. The caller asks until the size is reached.
+        """
+        oldest = self.store.load_oldest_frontier(tx)
+        tree = known if oldest.size <= known.size <= size else oldest
+        for _, leaf in self.store.read_entries(tx, tree.size, min(size - tree.size, READ_COUNT_MAX)):
+            tree = tree.append(leaf_hash(leaf))
+        return tree
+
+    def signed_checkpoint(
+        self, tx: Handle, key: SigningKey, *, signed_at: SignedAt, tree: Frontier | None = None
+    ) -> bytes:
+        """Return the signed checkpoint of now, or of an earlier `tree`, and remember when it was first signed.
 
         At a size that has been signed before it is the same bytes again and nothing is written: two
         checkpoints of one size would look like a fork.
@@ -177,7 +193,7 @@ class Journal:
         Raises:
             JournalError: journal.forked, another tree of this size has been signed: the store was altered.
         """
-        checkpoint = self.checkpoint(tx)
+        checkpoint = self.checkpoint(tx) if tree is None else self._state(tree)
         held = self.store.find_checkpoint(tx, checkpoint.size)
         if held is None:
             note = sign_checkpoint(checkpoint, key=key, name=self.origin)
@@ -260,6 +276,9 @@ class Journal:
         if count:
             self.store.drop_oldest(tx, count)
         return count
+
+    def _state(self, tree: Frontier) -> Checkpoint:
+        return Checkpoint(origin=self.origin, size=tree.size, root=tree.root())
 
     def _contradicts(self, tx: Handle, signed: Checkpoint, marks: Marks) -> bool:
         return contradicts(signed, root_at=lambda size: self._root_at(tx, size), own_size=marks.size)

@@ -36,6 +36,12 @@ def load_frontier(tx: Handle) -> Frontier:
     return Frontier.from_bytes(frontier)
 
 
+def load_oldest_frontier(tx: Handle) -> Frontier:
+    """Return the frontier of the tree over what has been pruned."""
+    ((frontier,),) = tx.execute("SELECT oldest_frontier FROM gateway")
+    return Frontier.from_bytes(frontier)
+
+
 def add_entry(tx: Handle, leaf: bytes, hashed: bytes, frontier: Frontier) -> None:
     """Append an entry; `frontier` is the tree's with it."""
     tx.execute("INSERT INTO entries (idx, leaf, leaf_hash) VALUES (?, ?, ?)", (frontier.size - 1, leaf, hashed))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from firmware_protocol.merkle import Frontier
 from gatewayd.journal.journal import SignedAt
 from gatewayd.journal.receipts import (
     ConflictRefused,
@@ -35,6 +37,8 @@ class Received:
     checkpoint: Checkpoint
     signed_at: SignedAt | None
     """When we first signed the checkpoint."""
+    covers_all: bool
+    """Nothing has been appended since."""
 
 
 class Ledger:
@@ -49,6 +53,8 @@ class Ledger:
         self._receipt_keys = receipt_keys
         self._clock = clock
         self._boot = boot
+        self._tree = Frontier.empty()
+        """Over the entries below the last checkpoint of a backlog, so that the next one need not start anew."""
 
     async def marks(self) -> Marks:
         """Return how far everybody is.
@@ -62,37 +68,54 @@ class Ledger:
         """Return entries in order, see `Journal.entries`."""
         return await self._store.run(lambda tx: self._journal.entries(tx, from_index, count, size_max))
 
-    async def mark_sent(self, sent: int) -> None:
-        """Note durably that entries below `sent` have been taken by a broker."""
-        await self._store.run(lambda tx: self._journal.mark_sent(tx, sent))
+    async def rewind(self, sent: int, to: int) -> int | None:
+        """Note that what has been sent up to `sent` is to be sent again from `to`, and return from where.
 
-    async def rewind(self, sent: int, to: int) -> int:
-        """Note that what has been sent up to `sent` is to be sent again from `to`, and return from where."""
+        None where entries from there on have been pruned: sending the rest would only be refused again.
+        """
 
-        def work(tx: Transaction) -> int:
+        def work(tx: Transaction) -> int | None:
             self._journal.mark_sent(tx, sent)
+            if to < self._journal.marks(tx).oldest:
+                return None
             return self._journal.rewind_sent(tx, to)
 
         return await self._store.run(work)
 
-    async def offer(self, sent: int) -> bytes | None:
-        """Return the signed checkpoint over everything; None unless all is sent and not all is received.
+    async def offer(self, sent: int, *, again: bool) -> bytes | None:
+        """Note durably that entries below `sent` have been taken by a broker, and return the checkpoint over them.
 
-        A checkpoint ahead of what has been sent would read as a loss on the way.
+        None where they are received already, unless it is wanted `again`. A checkpoint over more than has been
+        sent would read as a loss on the way.
 
         Raises:
             JournalError: journal.forked, the store was altered.
         """
+        marks = await self._store.run(lambda tx: self._mark(tx, sent))
+        if marks.received >= sent and not again:
+            return None
+        tree = None if marks.size == sent else await self._tree_at(sent)
         signed_at = SignedAt(boot=self._boot, boottime_ms=self._clock.now().boottime_ms)
 
-        def work(tx: Transaction) -> bytes | None:
-            self._journal.mark_sent(tx, sent)
-            marks = self._journal.marks(tx)
-            if marks.size > sent or marks.received == marks.size:
-                return None
-            return self._journal.signed_checkpoint(tx, self._key, signed_at=signed_at)
+        def sign(tx: Transaction) -> bytes | None:
+            if tree is None and self._journal.marks(tx).size != sent:
+                return None  # it grew just now: the rest goes first
+            return self._journal.signed_checkpoint(tx, self._key, signed_at=signed_at, tree=tree)
 
-        return await self._store.run(work)
+        return await self._store.run(sign)
+
+    def _mark(self, tx: Transaction, sent: int) -> Marks:
+        self._journal.mark_sent(tx, sent)
+        return self._journal.marks(tx)
+
+    async def _tree_at(self, size: int) -> Frontier:
+        tree = self._tree
+        while True:  # in steps: other works must not wait for a long journal
+            tree = await self._store.run(partial(self._journal.tree_towards, size=size, known=tree))
+            if tree.size == size:
+                break
+        self._tree = tree
+        return tree
 
     async def take_mail(self, data: bytes) -> Received | ReceiptRefused | ResendFrom | RolledBack | ConflictRefused:
         """Judge an answer of the central log, and raise the received mark where it is a receipt that counts."""
@@ -106,6 +129,11 @@ class Ledger:
             if not isinstance(verdict, ReceiptAccepted):
                 return verdict
             signed_at = self._journal.checkpoint_signed_at(tx, verdict.size)
-            return Received(time_s=verdict.time_s, checkpoint=verdict.checkpoint, signed_at=signed_at)
+            return Received(
+                time_s=verdict.time_s,
+                checkpoint=verdict.checkpoint,
+                signed_at=signed_at,
+                covers_all=verdict.size == self._journal.marks(tx).size,
+            )
 
         return await self._store.run(work)

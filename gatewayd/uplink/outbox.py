@@ -33,8 +33,8 @@ WINDOW_COUNT: Final = PUBLISH_WINDOW_COUNT - 4
 READ_COUNT_MAX: Final = 256
 READ_SIZE_MAX: Final = 262_144
 """Entries held in memory at once, by count and by bytes, however long the journal has grown."""
-MARK_COUNT: Final = 1_024
-"""Entries between two durable writes of the *sent* mark; a power cut sends at most so many twice."""
+CHECKPOINT_COUNT: Final = 1_024
+"""Entries of a backlog between two checkpoints: what none covers yet the central log must hold in memory."""
 PATIENCE_S_MIN: Final = 1.0
 PATIENCE_S_MAX: Final = 30.0
 """Wait for a receipt before the checkpoint is offered again, and before a refused entry is tried again."""
@@ -63,6 +63,8 @@ class Outbox:
         self._sent: int | None = None
         """In memory it is ahead of the durable mark; None until that has been read."""
         self._rewind_to: int | None = None
+        self._asked_again = False
+        """The central log asked for entries, perhaps for ones that it had signed for: it is a new one."""
         self._offered: int | None = None
         """Size of the checkpoint that waits for its receipt."""
         self._quiet_until_s = 0.0
@@ -84,6 +86,7 @@ class Outbox:
         """Take a receipt or a conflict answer; see `ports.LogMail`."""
         match await self._ledger.take_mail(data):
             case Received() as received:
+                self._asked_again = self._asked_again and not received.covers_all
                 self._answered()
                 await self._watcher.receipt_accepted(
                     time_s=received.time_s, checkpoint=received.checkpoint, signed_at=received.signed_at
@@ -119,34 +122,40 @@ class Outbox:
     async def _turn(self, session: BrokerSession) -> float | None:
         """Send what there is to send; return how long to wait for an answer, None where nothing is open."""
         marks = await self._ledger.marks()
-        sent = await self._take_rewind(marks.sent if self._sent is None else self._sent)
+        if self._sent is None:
+            self._sent = marks.sent
+        if self._rewind_to is not None:
+            await self._rewind(self._sent, self._rewind_to)
         if self._quiet_s() > 0 and (self._refusals.lasting or self._offered == marks.size):
             return self._quiet_s()
-        if not await self._drain(session, sent):
+        if not await self._drain(session, self._sent):
             return self._fall_quiet()
-        return 0 if self._rewind_wanted() else await self._offer_checkpoint(session)
+        return 0 if self._rewind_wanted() else await self._offer_checkpoint(session, self._sent)
 
-    async def _take_rewind(self, sent: int) -> int:
-        self._sent = sent
-        if self._rewind_to is not None:
-            self._sent = await self._ledger.rewind(sent, self._rewind_to)
-            log.info("outbox.rewound", asked=self._rewind_to, to=self._sent)
-            self._rewind_to = None
-        return self._sent
+    async def _rewind(self, sent: int, to: int) -> None:
+        self._rewind_to = None
+        rewound = await self._ledger.rewind(sent, to)
+        if rewound is None:
+            await self._alerts.alert("log.pruned", f"the central log asks for entry {to}, which is no longer here")
+            return
+        log.info("outbox.rewound", to=rewound)
+        self._sent, self._asked_again = rewound, True
 
     def _rewind_wanted(self) -> bool:
         return self._rewind_to is not None
 
     async def _drain(self, session: BrokerSession, sent: int) -> bool:
-        """Send entries until there are no more, or a rewind is wanted; False where the broker refused one."""
+        """Send entries up to where a checkpoint is due, or a rewind is wanted; False where the broker refused one."""
         read: deque[tuple[int, bytes]] = deque()
         window: deque[tuple[int, asyncio.Future[PublishOutcome]]] = deque()
-        marked = following = sent
+        following, end = sent, sent + CHECKPOINT_COUNT
         while True:
             if self._rewind_wanted():
                 read.clear()
-            elif not read:
-                read.extend(await self._ledger.entries(following, READ_COUNT_MAX, READ_SIZE_MAX))
+            elif not read and following < end:
+                count = min(READ_COUNT_MAX, end - following)
+                read.extend(await self._ledger.entries(following, count, READ_SIZE_MAX))
+                end = end if read else following  # what is appended from now on is for the next turn
             # While it is refused, the broker is asked with one entry and not with a windowful.
             while read and len(window) < (1 if self._refusals.lasting else WINDOW_COUNT):
                 index, leaf = read.popleft()
@@ -159,22 +168,19 @@ class Outbox:
                 await asyncio.gather(*(later for _, later in window))
                 return False
             self._sent = index + 1
-            if self._sent - marked >= MARK_COUNT:
-                marked = self._sent
-                await self._ledger.mark_sent(marked)
 
-    async def _offer_checkpoint(self, session: BrokerSession) -> float | None:
-        offered = self._sent or 0
-        note = await self._ledger.offer(offered)
-        if note is None:
-            marks = await self._ledger.marks()
-            return None if marks.received == marks.size else 0
-        if offered != self._offered and not self._refusals.lasting:
-            self._patience.reset()
-        message = Outgoing(topic=self._topics.log_checkpoint, payload=note)
-        if await self._refusals.was_taken(session.publish(message)):
-            self._offered = offered
-        return self._fall_quiet()
+    async def _offer_checkpoint(self, session: BrokerSession, sent: int) -> float | None:
+        note = await self._ledger.offer(sent, again=self._asked_again)
+        if note is not None:
+            if sent != self._offered and not self._refusals.lasting:
+                self._patience.reset()
+            message = Outgoing(topic=self._topics.log_checkpoint, payload=note)
+            if not await self._refusals.was_taken(session.publish(message)):
+                return self._fall_quiet()
+            self._offered = sent
+        if (await self._ledger.marks()).size > sent:
+            return 0
+        return None if note is None else self._fall_quiet()
 
     def _fall_quiet(self) -> float:
         wait_s = self._patience.next_s()
