@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
-from gatewayd.store.database import Database, Dropped, Opening, Transaction
+from gatewayd.store.creation import create_file
+from gatewayd.store.database import Database, Dropped, Transaction
 from gatewayd.store.faults import StoreCode, StoreError
-from gatewayd.store.schema import build, migrate
+from gatewayd.store.schema import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,28 +66,12 @@ class Store:
 
     @classmethod
     def create(cls, path: Path, *, log_id: bytes, executor: Executor | None = None) -> Self:
-        """Make a new store with an empty journal called `log_id` (16 random bytes), and open it.
-
-        It is made beside `path` and appears there whole: a power cut leaves no half store that could later
-        pass for a damaged one.
+        """Make a new store and open it; see `creation.create_file`.
 
         Raises:
-            StoreError: EXISTS: there is something at `path` already, whatever it is; FULL, READ_ONLY, IO.
+            StoreError: as `create_file` and `open` do.
         """
-        _refuse_existing(path)
-        new = path.with_name(f"{path.name}.new")
-        try:
-            for leftover in (new, new.with_name(f"{new.name}-wal"), new.with_name(f"{new.name}-journal")):
-                leftover.unlink(missing_ok=True)
-            os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            _fill(new, log_id)
-            os.link(new, path)  # unlike a rename it never replaces anything
-            new.unlink()
-            _sync_folder(path.parent)
-        except FileExistsError:
-            raise StoreError(StoreCode.EXISTS, f"{path}: is there already") from None
-        except OSError as error:
-            raise StoreError(StoreCode.IO, f"{path}: {error.strerror}") from error
+        create_file(path, log_id=log_id)
         return cls.open(path, executor=executor)
 
     @property
@@ -171,26 +155,3 @@ def _outcomes(writing: asyncio.Future[list[Outcome]], count: int) -> list[Outcom
     if error is None:
         return writing.result()
     return [Dropped(error)] * count
-
-
-def _refuse_existing(path: Path) -> None:
-    # A log left behind by a deleted file would be folded into the new one.
-    for file in (path, path.with_name(f"{path.name}-wal")):
-        if os.path.lexists(file):
-            raise StoreError(StoreCode.EXISTS, f"{file}: is there already; a store is never made over another")
-
-
-def _fill(new: Path, log_id: bytes) -> None:
-    database = Database(new, opening=Opening.NEW)
-    try:
-        build(database, log_id=log_id)
-    finally:
-        database.close()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

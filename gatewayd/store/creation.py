@@ -1,0 +1,65 @@
+"""Makes a new store: whole or not at all, and never over something else."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from gatewayd.store.database import Database, Opening
+from gatewayd.store.faults import StoreCode, StoreError
+from gatewayd.store.schema import build
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def create_file(path: Path, *, log_id: bytes) -> None:
+    """Make a store with an empty journal called `log_id` (16 random bytes) at `path`, mode 0600.
+
+    It is made beside `path` and appears there whole: a power cut leaves no half store that could later
+    pass for a damaged one.
+
+    Raises:
+        StoreError: EXISTS: there is something at `path` already, whatever it is; FULL, READ_ONLY, IO.
+    """
+    _refuse_existing(path)
+    new = path.with_name(f"{path.name}.new")
+    try:
+        for leftover in (new, *_logs_of(new)):
+            leftover.unlink(missing_ok=True)
+        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        _fill(new, log_id)
+        os.link(new, path)  # unlike a rename it never replaces anything
+        new.unlink()
+        _sync_folder(path.parent)
+    except FileExistsError:
+        raise StoreError(StoreCode.EXISTS, f"{path}: is there already") from None
+    except OSError as error:
+        raise StoreError(StoreCode.IO, f"{path}: {error.strerror}") from error
+
+
+def _refuse_existing(path: Path) -> None:
+    # A log left behind by a deleted file would be folded into the new one.
+    for file in (path, *_logs_of(path)):
+        if os.path.lexists(file):
+            raise StoreError(StoreCode.EXISTS, f"{file}: is there already; a store is never made over another")
+
+
+def _logs_of(path: Path) -> tuple[Path, ...]:
+    return tuple(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal"))
+
+
+def _fill(new: Path, log_id: bytes) -> None:
+    database = Database(new, opening=Opening.NEW)
+    try:
+        build(database, log_id=log_id)
+    finally:
+        database.close()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
