@@ -22,7 +22,7 @@ class LinkLost(LinkFault):
 
 
 class CloneSuspected(LinkLost):
-    """An authentic lock has confirmed a later session than ours: a second holder of our key, or an old copy of a store."""
+    """An authentic lock has confirmed a later session: a second holder of our key, or this store is an old copy."""
 
 
 class NotSent(LinkFault):

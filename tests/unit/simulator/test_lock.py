@@ -6,6 +6,7 @@ from typing import Final
 
 import pytest
 
+from firmware_protocol import link_session as session_module
 from firmware_protocol.codes import Code
 from firmware_protocol.constants import (
     HANDSHAKE_MS_MAX,
@@ -28,6 +29,7 @@ from firmware_protocol.messages import (
     LogBatch,
     LogHeadRecord,
     LogRead,
+    Pong,
     State,
     StateEvent,
     StateGet,
@@ -432,3 +434,29 @@ def test_info_names_no_lock() -> None:
     value = bench.lock.info_value()
     assert value[:2] == b"\x01\x01"
     assert bench.keys.lock_id not in value
+
+
+def test_a_session_whose_records_are_used_up_ends_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    gateway = bench.live()
+    monkeypatch.setattr(session_module, "SESSION_RECORD_COUNT_MAX", 3)
+    for _ in range(3):
+        bench.mechanics.hand_turns_knob()
+    bench.scheduler.advance(LINGER_MS)
+    assert (bench.lock.is_live, gateway.pipe.is_open) == (False, False)
+
+
+def test_faults_on_a_link_that_is_not_there_do_nothing() -> None:
+    bench = Bench()
+    bench.lock.drop_gateway()
+    bench.lock.garble_next_value()
+    assert bench.live().ask(StateGet()) is not None
+
+
+def test_the_pong_of_a_gateway_needs_no_answer() -> None:
+    bench = Bench()
+    gateway = bench.live()
+    gateway.events.clear()
+    gateway.session.send(Pong(up_ms=0))
+    gateway.exchange()
+    assert gateway.events == []
