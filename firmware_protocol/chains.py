@@ -15,7 +15,7 @@ from firmware_protocol.codes import Code
 from firmware_protocol.commands import Command
 from firmware_protocol.constants import BUNDLE_SIZE_MAX
 from firmware_protocol.errors import RemoteProtocolError
-from firmware_protocol.schema import Many, Octets
+from firmware_protocol.schema import Many, Octets, malformed
 from firmware_protocol.signed import SignedMap
 from firmware_protocol.tokens import Authority, Grant, Keyset, OperatorGrant
 from firmware_protocol.vocabulary import Rights, Role
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 ROOT_THRESHOLD: Final = 2
 """Distinct pinned root keys that must sign a Keyset."""
 BUNDLE_OBJECT_COUNT_MAX: Final = 3
+_GRANTS_BY_ROLE: Final = ((Role.ALARM, OperatorGrant), (Role.AUTHORITY, Grant))
+"""The roles that may sign a grant without an Authority between, and which kind."""
 S = TypeVar("S", bound=SignedMap)
 
 
@@ -128,16 +130,17 @@ def verify_grant(grant: bytes, authority: bytes | None, *, known: Known) -> Veri
     The kid only picks which key and which domain to try; the signature decides.
 
     Raises:
-        RemoteProtocolError: UNKNOWN_SIGNER, BAD_SIGNATURE or malformed.
+        RemoteProtocolError: UNKNOWN_SIGNER, BAD_SIGNATURE, TOO_LARGE or malformed, which an authority that
+            the grant does not need is too: nobody would verify it.
     """
     envelope = cose.parse(grant, size_max=Grant.SIZE_MAX)
     issuer_kid = envelope.signatures[0].kid
-    if _holds(known.keyset, Role.ALARM, issuer_kid):
-        payload = _payload_by_role(envelope, OperatorGrant.DOMAIN, keyset=known.keyset, role=Role.ALARM)
-        return _verified(envelope, OperatorGrant.from_bytes(payload), None)
-    if _holds(known.keyset, Role.AUTHORITY, issuer_kid):
-        payload = _payload_by_role(envelope, Grant.DOMAIN, keyset=known.keyset, role=Role.AUTHORITY)
-        return _verified(envelope, Grant.from_bytes(payload), None)
+    for role, kind in _GRANTS_BY_ROLE:
+        if _holds(known.keyset, role, issuer_kid):
+            if authority is not None:
+                raise malformed("bundle", "an authority beside a grant that needs none")
+            payload = _payload_by_role(envelope, kind.DOMAIN, keyset=known.keyset, role=role)
+            return _verified(envelope, kind.from_bytes(payload), None)
     return _verify_delegated(envelope, authority or known.find_authority(issuer_kid), known.keyset)
 
 

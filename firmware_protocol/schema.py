@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self, TypeVar,
 
 from firmware_protocol import cbor
 from firmware_protocol.codes import Code, UnknownCodeError
-from firmware_protocol.errors import RemoteProtocolError
+from firmware_protocol.errors import LocalProtocolError, RemoteProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -284,7 +284,11 @@ class WireMap:
     """The keys that may stand in each map, by the path to it."""
 
     def to_bytes(self) -> bytes:
-        """Encode deterministically."""
+        """Encode deterministically.
+
+        Raises:
+            LocalProtocolError: a value that `from_bytes` would refuse.
+        """
         tree: dict[int, Any] = {}
         for field in self.FIELDS:
             value = getattr(self, field.name)
@@ -293,7 +297,12 @@ class WireMap:
                 branch = branch.setdefault(key, {})
             if field.default is _REQUIRED or value != field.default:
                 branch[field.path[-1]] = field.codec.encode(value)
-        return cbor.encode(tree)
+        data = cbor.encode(tree)
+        try:
+            self.from_bytes(data)
+        except RemoteProtocolError as error:
+            raise LocalProtocolError(f"not to be sent: {error.detail}") from error
+        return data
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:

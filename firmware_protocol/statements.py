@@ -101,8 +101,7 @@ class CommandReceipt(SignedMap):
     code: Code = wire_field(5, CodeNumber())
     lock_log_seq: int | None = uint(6, default=None)
     journal_index: int | None = uint(7, default=None)
-    """The journal's entry of this; none where the gateway could not write one."""
-    """The entry of the gateway's journal that records this."""
+    """The entry of the gateway's journal that records this; none where the gateway could not write one."""
     utc_lo_s: int = uint(8)
     utc_hi_s: int | None = uint(9, default=None)
     """The time lies in `[utc_lo_s, utc_hi_s]`; no upper bound where time is not trusted."""

@@ -38,6 +38,10 @@ GRANT_WINDOW_COUNT_MAX: Final = 32
 
 _ISS, _SUB, _AUD, _EXP, _NBF, _IAT, _CTI, _CNF = range(1, 9)
 _PRIVATE: Final = -70_001
+_OKP: Final = Uint(value_min=1, value_max=1)
+"""`kty` of an Ed25519 key. A shape and not a comparison: Python's True equals 1, and CBOR's true is no number."""
+_ED25519: Final = Uint(value_min=6, value_max=6)
+_KEY: Final = Octets(KEY_SIZE, KEY_SIZE)
 _IDS: Final = Many(Octets(ID_SIZE, ID_SIZE), count_max=GRANT_LOCK_COUNT_MAX, count_min=1)
 
 
@@ -51,9 +55,11 @@ class ConfirmationKey:
 
     def decode(self, value: Value, where: str) -> bytes:
         """Return the 32 bytes of the key."""
-        if not isinstance(value, dict) or value.keys() != {1, -1, -2} or (value[1], value[-1]) != (1, 6):
-            raise malformed(where, "not an Ed25519 COSE_Key")
-        return Octets(KEY_SIZE, KEY_SIZE).decode(value[-2], where)
+        if not isinstance(value, dict) or value.keys() != {1, -1, -2}:
+            raise malformed(where, "not a COSE_Key of an Ed25519 key")
+        _OKP.decode(value[1], where)
+        _ED25519.decode(value[-1], where)
+        return _KEY.decode(value[-2], where)
 
 
 class RoleKeys(NamedTuple):
@@ -68,7 +74,7 @@ _ROLE_KEYS: Final = Row(
     RoleKeys,
     (
         Uint(value_max=ROLE_KEY_COUNT_MAX, value_min=1),
-        Many(Octets(KEY_SIZE, KEY_SIZE), count_max=ROLE_KEY_COUNT_MAX, count_min=1),
+        Many(_KEY, count_max=ROLE_KEY_COUNT_MAX, count_min=1),
     ),
 )
 
@@ -106,6 +112,11 @@ class Keyset(SignedMap):
     exp_s: int = uint(1)
     """Past it only the alarm role and class 2 are still served."""
     roles: Mapping[Role, RoleKeys] = wire_field(2, RoleTable())
+
+    def problem(self) -> str | None:
+        """A key holds one role: its kid tells which, and no thief of one key both raises an alarm and answers it."""
+        keys = [key for held in self.roles.values() for key in held.keys]
+        return None if len(set(keys)) == len(keys) else "a key with two roles"
 
 
 @wire

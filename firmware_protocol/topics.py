@@ -124,8 +124,8 @@ class Topics:
         return (
             topic.startswith(prefix)
             and name != ""
-            and len(topic.encode()) <= TOPIC_SIZE_MAX
             and all(character.isascii() and (character.isalnum() or character in "-_") for character in name)
+            and len(topic) <= TOPIC_SIZE_MAX
         )
 
     def _below(self, rest: str) -> str:
