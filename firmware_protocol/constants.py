@@ -104,3 +104,5 @@ RESPONDER_GRANT_LIFE_S_MAX: Final = 30 * 24 * 3_600
 OPERATOR_GRANT_LIFE_S_MAX: Final = 13 * 3_600
 AUTHORITY_STATE_SEQ_STEP_MAX: Final = 65_536
 """Largest step of AuthorityState.seq within one Keyset version."""
+OWNER_EPOCH_STEP_MAX: Final = 65_536
+"""Largest step of a lock's owner epoch from one PairingOrder to the next."""

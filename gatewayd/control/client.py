@@ -1,0 +1,144 @@
+"""A command's end of the control socket. Blocks: commands have nothing else to do."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from pydantic import TypeAdapter, ValidationError
+
+from firmware_protocol.merkle import Frontier
+from gatewayd.control import log_wire
+from gatewayd.control.messages import (
+    ANSWER_SIZE_MAX,
+    PAGE_COUNT_MAX,
+    ControlCode,
+    ControlError,
+    StatusDocument,
+    from_line,
+    request,
+    to_line,
+)
+from gatewayd.journal.verification import LogCopy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+    from gatewayd.journal.journal import SignedCheckpoint
+    from gatewayd.journal.verification import LeafCopy
+    from gatewayd.store.inspection import StoredTrust
+
+ANSWER_S_MAX: Final = 10
+"""Longest wait for an answer, in seconds."""
+
+
+class ControlClient:
+    """One connection to the daemon."""
+
+    def __init__(self, path: Path) -> None:
+        """Connect.
+
+        Raises:
+            ControlError: UNREACHABLE.
+        """
+        self._path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(ANSWER_S_MAX)
+        try:
+            self._socket.connect(str(path))
+        except OSError as error:
+            self._socket.close()
+            raise self._unreachable(error) from error
+        self._lines = self._socket.makefile("rb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lines.close()
+        self._socket.close()
+
+    def status(self) -> StatusDocument:
+        """Return how the daemon does.
+
+        Raises:
+            ControlError: UNREACHABLE, MALFORMED, or what the daemon says.
+        """
+        try:
+            return TypeAdapter(StatusDocument).validate_python(self._ask("status"))
+        except ValidationError as error:
+            raise ControlError(ControlCode.MALFORMED, "a status that this command does not understand") from error
+
+    def trust(self) -> StoredTrust:
+        """Return the signed objects that name keys; raises as `status` does."""
+        return log_wire.trust_from_json(self._ask("trust"))
+
+    def log(self) -> LogCopy:
+        """Return the journal as it stands now; its entries are fetched as they are read. Raises as `status` does."""
+        header = log_wire.header_from_json(self._ask("log"))
+        before = Frontier.from_bytes(header.before)
+        return LogCopy(
+            log_id=header.log_id,
+            size=header.size,
+            root=header.root,
+            before=before,
+            leaves=self._leaves(before.size, header.size),
+            checkpoints=tuple(each for each in self._checkpoints() if each.size <= header.size),
+            received=header.received,
+        )
+
+    def _leaves(self, start: int, end: int) -> Iterator[LeafCopy]:
+        index = start
+        while index < end:
+            count = min(PAGE_COUNT_MAX, end - index)
+            page = log_wire.leaves_from_json(self._ask("log.entries", **{"from": index, "count": count}))
+            if not page:
+                return  # whoever verifies says what is missing
+            if page[0].index > index and self._oldest() > index:
+                raise ControlError(ControlCode.BUSY, "the journal was pruned meanwhile; ask again")
+            yield from page
+            index = _further(page[-1].index + 1, than=index)
+
+    def _oldest(self) -> int:
+        header = log_wire.header_from_json(self._ask("log"))
+        return Frontier.from_bytes(header.before).size
+
+    def _checkpoints(self) -> Iterator[SignedCheckpoint]:
+        above = 0
+        while page := log_wire.checkpoints_from_json(self._ask("log.checkpoints", above=above)):
+            yield from page
+            above = _further(page[-1].size, than=above)
+
+    def _ask(self, ask: str, **parameters: int) -> dict[str, Any]:
+        try:
+            self._socket.sendall(to_line(request(ask, **parameters)))
+            line = self._lines.readline(ANSWER_SIZE_MAX + 1)
+        except OSError as error:
+            raise self._unreachable(error) from error
+        if not line:
+            raise ControlError(ControlCode.UNREACHABLE, f"{self._path}: the daemon has gone")
+        answer = from_line(line, size_max=ANSWER_SIZE_MAX)
+        if isinstance(found := answer.get("answer"), dict):
+            return found
+        raise _refused(answer.get("error"))
+
+    def _unreachable(self, error: OSError) -> ControlError:
+        return ControlError(ControlCode.UNREACHABLE, f"{self._path}: {error.strerror or 'no answer'}")
+
+
+def _further(position: int, *, than: int) -> int:
+    if position <= than:
+        raise ControlError(ControlCode.MALFORMED, "a page that leads nowhere")
+    return position
+
+
+def _refused(error: object) -> ControlError:
+    match error:
+        case {"code": str(code), "detail": str(detail)}:
+            return ControlError(code, detail)
+        case _:
+            return ControlError(ControlCode.MALFORMED, "neither an answer nor a refusal")

@@ -1,0 +1,208 @@
+"""What is asked and answered on the control socket: one JSON object a line, versioned, bounded."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum, unique
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from gatewayd.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gatewayd.journal.journal import SignedCheckpoint
+    from gatewayd.journal.verification import LeafCopy
+    from gatewayd.store.inspection import LogHeader, StoredTrust
+
+VERSION: Final = 1
+"""Of these messages; a daemon answers no other."""
+REQUEST_SIZE_MAX: Final = 4_096
+"""Longest request, in bytes, with its line feed."""
+ANSWER_SIZE_MAX: Final = 1_048_576
+"""Longest answer, in bytes, with its line feed."""
+PAGE_COUNT_MAX: Final = 500
+"""Most entries in one answer."""
+PAGE_SIZE_MAX: Final = 262_144
+"""Most bytes of entries in one answer; base64 makes a third more of them."""
+CHECKPOINT_PAGE_COUNT: Final = 64
+"""Most checkpoints in one answer: two notes each, of at most 4 KiB."""
+
+
+@unique
+class ControlCode(StrEnum):
+    """What can go wrong on the socket."""
+
+    UNREACHABLE = "control.unreachable"
+    """Nobody listens there, or nobody answers."""
+    NOT_PERMITTED = "control.not_permitted"
+    """The asker is neither root nor of the daemon's user or group."""
+    MALFORMED = "control.malformed"
+    """Not a message of this protocol."""
+    TOO_LONG = "control.too_long"
+    """A message beyond its bound."""
+    VERSION = "control.version"
+    """Another version of the messages."""
+    UNKNOWN_REQUEST = "control.unknown_request"
+    """Nobody answers this."""
+    BUSY = "control.busy"
+    """Too many are connected."""
+    IN_USE = "control.in_use"
+    """Another daemon listens there."""
+    FAULT = "control.fault"
+    """The daemon could not answer; its log says why."""
+
+
+class ControlError(GatewayError):
+    """A request that got no answer; `code` is one of `ControlCode`, or what the daemon said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockStatus:
+    """What the gateway knows of UTC."""
+
+    trusted: bool
+    lo_ms: int
+    """UTC is not before this, in milliseconds since 1970."""
+    hi_ms: int | None
+    """UTC is not after this; None: nothing bounds it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockStatus:
+    """One lock. What it said last is shown with its age."""
+
+    lock_id: str
+    """16 hex digits."""
+    ready: bool
+    """Whether authenticated answers arrive."""
+    link: str
+    """State of the link's machine, in small letters."""
+    link_age_ms: int
+    """For how long it has been in this state."""
+    last_fault: str | None
+    """Dotted code of the last fault of the link."""
+    rssi_dbm: int | None
+    bolt: str
+    """`unknown` until the lock has said."""
+    door: str
+    battery_mv: int | None
+    observed_age_ms: int | None
+    """How old bolt, door and battery are; None: never seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerStatus:
+    """The broker."""
+
+    connected: bool
+    age_ms: int | None
+    """For how long it has been so; None: since the start."""
+    last_fault: str | None
+    """Dotted code of the last failure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxStatus:
+    """What the central log has not signed for yet."""
+
+    depth: int
+    oldest_age_ms: int | None
+    """How old the oldest such entry is; None: there is none, or it is from before this start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorityStatus:
+    """What the gateway knows of rights."""
+
+    keyset_version: int | None
+    """None: nothing has been provisioned."""
+    state_seq: int | None
+    """None: no AuthorityState has arrived yet."""
+    state_age_s: int | None
+    """How old it is at least, by the gateway's own time."""
+    authority_count: int
+    grant_count: int
+    """Grants kept for use without internet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusDocument:
+    """The whole of `gatewayd status --json`."""
+
+    gateway_id: str
+    """16 hex digits."""
+    version: str
+    boot: int
+    """Starts on this store, this one included."""
+    up_ms: int
+    """Since the start."""
+    tier: str
+    """fresh, stale, cold or suspect."""
+    clock: ClockStatus
+    locks: tuple[LockStatus, ...]
+    broker: BrokerStatus
+    outbox: OutboxStatus
+    authority: AuthorityStatus
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return asdict(self)
+
+
+class StatusSource(Protocol):
+    """Whoever knows how the daemon does."""
+
+    async def status(self) -> StatusDocument:
+        """Return a snapshot.
+
+        Raises:
+            GatewayError: it cannot be had now.
+        """
+
+
+class LogSource(Protocol):
+    """Whoever can read the journal while the daemon has it. Each raises GatewayError where the store fails."""
+
+    async def header(self) -> LogHeader:
+        """Return where the journal stands."""
+
+    async def leaves(self, from_index: int, count: int, size_max: int) -> tuple[LeafCopy, ...]:
+        """Return entries in order: at most `count`, and `size_max` bytes, but always one if there is one."""
+
+    async def checkpoints(self, above_size: int, count: int) -> tuple[SignedCheckpoint, ...]:
+        """Return remembered checkpoints of more than `above_size` entries, by size."""
+
+    async def trust(self) -> StoredTrust:
+        """Return the signed objects that name keys."""
+
+
+def to_line(message: dict[str, Any]) -> bytes:
+    """Return a message as its line."""
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def from_line(line: bytes, *, size_max: int) -> dict[str, Any]:
+    """Return the message in a line.
+
+    Raises:
+        ControlError: MALFORMED, TOO_LONG.
+    """
+    if len(line) > size_max:
+        raise ControlError(ControlCode.TOO_LONG, f"a line of more than {size_max} bytes")
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        raise ControlError(ControlCode.MALFORMED, "a line that is not JSON") from None
+    if not isinstance(message, dict):
+        raise ControlError(ControlCode.MALFORMED, "a line that is not a JSON object")
+    return message
+
+
+def request(ask: str, **parameters: int) -> dict[str, Any]:
+    """Return a request."""
+    return {"version": VERSION, "ask": ask, **parameters}
+
+
+def refusal(error: GatewayError) -> dict[str, Any]:
+    """Return the answer that there is none."""
+    return {"error": {"code": str(error.code), "detail": error.detail}}

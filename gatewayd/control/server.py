@@ -1,0 +1,187 @@
+"""The daemon's end of the control socket: only this machine, only the right users, only questions."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from gatewayd.control import log_wire
+from gatewayd.control.messages import (
+    ANSWER_SIZE_MAX,
+    CHECKPOINT_PAGE_COUNT,
+    PAGE_COUNT_MAX,
+    PAGE_SIZE_MAX,
+    REQUEST_SIZE_MAX,
+    VERSION,
+    ControlCode,
+    ControlError,
+    from_line,
+    refusal,
+    to_line,
+)
+from gatewayd.errors import GatewayError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gatewayd.control.messages import LogSource, StatusSource
+
+SOCKET_MODE: Final = 0o660
+CONNECTION_COUNT_MAX: Final = 8
+"""Most askers at once."""
+SILENCE_S_MAX: Final = 30
+"""Longest wait for a request, or for an asker to take an answer."""
+INDEX_MAX: Final = 2**63 - 1
+
+_PEER_CREDENTIALS: Final = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
+
+_log = structlog.get_logger()
+
+
+class ControlServer:
+    """Answers on one socket from `open` to `close`."""
+
+    def __init__(self, path: Path, *, status: StatusSource, journal: LogSource) -> None:
+        """Do nothing yet."""
+        self._path = path
+        self._status = status
+        self._journal = journal
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Begin to listen; a socket that a killed daemon left behind is replaced.
+
+        Raises:
+            ControlError: IN_USE, another daemon answers there; UNREACHABLE, the socket cannot be made.
+        """
+        try:
+            _remove_left_behind(self._path)
+            self._server = await asyncio.start_unix_server(self._connected, self._path, limit=REQUEST_SIZE_MAX)
+            self._path.chmod(SOCKET_MODE)
+        except OSError as error:
+            raise ControlError(ControlCode.UNREACHABLE, f"{self._path}: {error.strerror}") from error
+
+    async def close(self) -> None:
+        """Stop listening, drop who is connected, and remove the socket."""
+        if self._server is None:
+            return
+        self._server.close()
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        self._path.unlink(missing_ok=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
+        try:
+            self._admit(writer)
+            await self._answer_all(reader, writer)
+        except ControlError as error:
+            writer.write(to_line(refusal(error)))
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            pass  # the asker has gone, or says nothing
+        finally:
+            writer.close()
+
+    def _admit(self, writer: asyncio.StreamWriter) -> None:
+        if len(self._connections) > CONNECTION_COUNT_MAX:
+            raise ControlError(ControlCode.BUSY, f"{CONNECTION_COUNT_MAX} are connected already")
+        peer: socket.socket = writer.get_extra_info("socket")
+        raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size)
+        _, uid, gid = _PEER_CREDENTIALS.unpack(raw)
+        if not is_permitted(uid, gid):
+            _log.warning("control.refused", uid=uid, gid=gid)
+            raise ControlError(
+                ControlCode.NOT_PERMITTED, f"uid {uid} is neither root nor of the daemon's user or group"
+            )
+
+    async def _answer_all(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            async with asyncio.timeout(SILENCE_S_MAX):
+                line = await _next_line(reader)
+            if not line:
+                return
+            writer.write(await self._answer(line))
+            async with asyncio.timeout(SILENCE_S_MAX):
+                await writer.drain()
+
+    async def _answer(self, line: bytes) -> bytes:
+        try:
+            answer = await self._find(from_line(line, size_max=REQUEST_SIZE_MAX))
+        except GatewayError as error:
+            return to_line(refusal(error))
+        except Exception:  # noqa: BLE001 - a bug behind a question must not take the daemon down
+            _log.exception("control.fault")
+            return to_line(refusal(ControlError(ControlCode.FAULT, "the daemon could not answer; see its log")))
+        answer_line = to_line({"answer": answer})
+        if len(answer_line) > ANSWER_SIZE_MAX:
+            return to_line(refusal(ControlError(ControlCode.TOO_LONG, "the answer; ask for less")))
+        return answer_line
+
+    async def _find(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if asked.get("version") != VERSION:
+            raise ControlError(ControlCode.VERSION, f"this daemon speaks version {VERSION}")
+        match asked.get("ask"):
+            case "status":
+                return (await self._status.status()).to_json()
+            case "log":
+                return log_wire.header_to_json(await self._journal.header())
+            case "log.entries":
+                count = min(_number(asked, "count"), PAGE_COUNT_MAX)
+                page = await self._journal.leaves(_number(asked, "from"), count, PAGE_SIZE_MAX)
+                return log_wire.leaves_to_json(page)
+            case "log.checkpoints":
+                above = await self._journal.checkpoints(_number(asked, "above"), CHECKPOINT_PAGE_COUNT)
+                return log_wire.checkpoints_to_json(above)
+            case "trust":
+                return log_wire.trust_to_json(await self._journal.trust())
+            case _:
+                raise ControlError(ControlCode.UNKNOWN_REQUEST, "nobody answers this here")
+
+
+def is_permitted(uid: int, gid: int) -> bool:
+    """Tell whether a peer may ask: root, the daemon's user, or somebody whose group is the daemon's."""
+    return uid in {0, os.geteuid()} or gid == os.getegid()
+
+
+async def _next_line(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readline()
+    except ValueError:  # asyncio's word for a line beyond the limit
+        raise ControlError(ControlCode.TOO_LONG, f"a line of more than {REQUEST_SIZE_MAX} bytes") from None
+
+
+def _number(asked: dict[str, Any], name: str) -> int:
+    value = asked.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= INDEX_MAX:
+        raise ControlError(ControlCode.MALFORMED, f"{name} is no count")
+    return value
+
+
+def _remove_left_behind(path: Path) -> None:
+    try:
+        is_socket = stat.S_ISSOCK(path.lstat().st_mode)
+    except FileNotFoundError:
+        return
+    if not is_socket:
+        raise ControlError(ControlCode.IN_USE, f"{path} is there and is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        # A socket whose daemon was killed refuses at once; one that answers, or is too busy to, is alive.
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except BlockingIOError:
+            pass
+    raise ControlError(ControlCode.IN_USE, f"another daemon listens at {path}")

@@ -1,0 +1,1 @@
+"""The one way in for keys and homes: signed objects from a file, verified, into the store."""

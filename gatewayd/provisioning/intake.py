@@ -1,0 +1,197 @@
+"""Takes papers into the store: all of them or none, never something older than what is held."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from firmware_protocol import cose
+from firmware_protocol.chains import verify_keyset
+from firmware_protocol.constants import OWNER_EPOCH_STEP_MAX
+from firmware_protocol.errors import RemoteProtocolError
+from gatewayd.access.trust import newer_state, own_authority
+from gatewayd.journal.events import AuthorityUpdated
+from gatewayd.provisioning.papers import Findings, ProvisioningError, check_authorities, check_homes
+from gatewayd.recorder import Page
+from gatewayd.store import locks, meta, trust
+from gatewayd.store.log import load_journal
+from gatewayd.timekeeper import TimeKeeper
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from firmware_protocol.statements import AuthorityState
+    from firmware_protocol.tokens import Keyset
+    from gatewayd.channel import Entropy
+    from gatewayd.identity import Identity
+    from gatewayd.journal.journal import Journal
+    from gatewayd.provisioning.papers import Papers
+    from gatewayd.store.locks import LockHome
+    from gatewayd.store.store import Store, Transaction
+    from gatewayd.timekeeping import Clock
+
+
+async def take_in(
+    papers: Papers, store: Store, *, identity: Identity, roots: Sequence[bytes], clock: Clock, entropy: Entropy
+) -> tuple[str, ...]:
+    """Verify the papers and keep them durably, in one transaction; return a line for each, saying what became of it.
+
+    Taking the same papers in again changes nothing.
+
+    Raises:
+        ProvisioningError: with everything that is not in order; nothing was kept.
+        StoreError: nothing was kept.
+    """
+
+    def work(tx: Transaction) -> tuple[str, ...]:
+        return _Intake(
+            tx=tx,
+            papers=papers,
+            identity=identity,
+            roots=tuple(roots),
+            journal=load_journal(tx, gateway_id=identity.gateway_id),
+            timekeeper=TimeKeeper(clock=clock, stored=meta.load_time(tx)),
+            entropy=entropy,
+        ).run()
+
+    return await store.run(work)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Intake:
+    """One transaction. The first mistakes are collected; nothing is kept unless there are none."""
+
+    tx: Transaction
+    papers: Papers
+    identity: Identity
+    roots: tuple[bytes, ...]
+    journal: Journal
+    timekeeper: TimeKeeper
+    entropy: Entropy
+    findings: Findings = field(default_factory=Findings)
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def gateway_id(self) -> bytes:
+        return self.identity.gateway_id
+
+    def run(self) -> tuple[str, ...]:
+        keyset = self._keyset()
+        if keyset is None:
+            raise ProvisioningError(self.findings.problems or ["keyset: is missing, and the gateway has none yet"])
+        self._authorities(keyset)
+        self._state(keyset)
+        for home in check_homes(self.papers, keyset=keyset, identity=self.identity, findings=self.findings):
+            self._home(home)
+        if self.findings.problems:
+            raise ProvisioningError(self.findings.problems)  # rolls the transaction back
+        return tuple(self.lines)
+
+    def _keyset(self) -> Keyset | None:
+        """Return the newer of the file's Keyset and the held one."""
+        held = _verified(trust.load_keyset(self.tx), self.roots)
+        raw = self.papers.keyset
+        if raw is None:
+            return held
+        given = self.findings.check("keyset", lambda: verify_keyset(raw, roots=self.roots))
+        if given is None:
+            return None
+        if held is not None and held.version >= given.version:
+            self._kept(f"keyset {given.version}", newer=None if held.version == given.version else str(held.version))
+            return held
+        trust.save_keyset(self.tx, raw, given.version)
+        self._saved(f"keyset {given.version}")
+        self._journal(AuthorityUpdated(kind="keyset", keyset_version=given.version))
+        return given
+
+    def _authorities(self, keyset: Keyset) -> None:
+        held = trust.load_authorities(self.tx)
+        for authority, raw in check_authorities(
+            self.papers, keyset=keyset, gateway_id=self.gateway_id, findings=self.findings
+        ):
+            kid = cose.kid_of(authority.provider_key)
+            name = f"authority of {authority.provider}"
+            if held.get(kid) == raw:
+                self._kept(name)
+            elif kid in held and self._issued_s(held[kid], keyset) > authority.iat_s:
+                self._kept(name, newer="a later one")
+            else:
+                trust.save_authority(self.tx, kid, raw)
+                self._saved(name)
+
+    def _issued_s(self, held: bytes, keyset: Keyset) -> int:
+        try:
+            return own_authority(held, keyset=keyset, gateway_id=self.gateway_id).iat_s
+        except RemoteProtocolError:
+            return 0  # signed under an earlier Keyset: whatever this one bears out is better
+
+    def _state(self, keyset: Keyset) -> None:
+        raw, problem_count = self.papers.state, len(self.findings.problems)
+        if raw is None:
+            return
+        held = self._held_state(keyset)
+        given = self.findings.check(
+            "state", lambda: newer_state(raw, held=held, keyset=keyset, gateway_id=self.gateway_id)
+        )
+        if given is not None:
+            trust.save_authority_state(self.tx, raw, given.keyset_version, given.seq)
+            self.timekeeper.take_floor(given.iat_s)
+            self._saved(f"state {given.keyset_version}/{given.seq}")
+            self._journal(AuthorityUpdated(kind="state", keyset_version=keyset.version, seq=given.seq))
+        elif held is not None and len(self.findings.problems) == problem_count:
+            same = trust.load_authority_state(self.tx) == raw
+            self._kept("state", newer=None if same else f"{held.keyset_version}/{held.seq}")
+
+    def _held_state(self, keyset: Keyset) -> AuthorityState | None:
+        raw = trust.load_authority_state(self.tx)
+        try:
+            return None if raw is None else newer_state(raw, held=None, keyset=keyset, gateway_id=self.gateway_id)
+        except RemoteProtocolError:
+            return None
+
+    def _home(self, home: LockHome) -> None:
+        name = f"lock {home.lock_id.hex()}"
+        held = next((each for each in locks.load_lock_homes(self.tx) if each.lock_id == home.lock_id), None)
+        if held == home:
+            self._kept(name)
+            return
+        if held is not None and (problem := _epoch_problem(home, held)):
+            self.findings.add(name, problem)
+            return
+        locks.save_lock_home(self.tx, home)
+        self._saved(f"{name}, owner epoch {home.owner_epoch}")
+
+    def _saved(self, name: str) -> None:
+        self.lines.append(f"{name}: saved")
+
+    def _kept(self, name: str, newer: str | None = None) -> None:
+        self.lines.append(f"{name}: is held already" if newer is None else f"{name}: left alone, {newer} is held")
+
+    def _journal(self, event: AuthorityUpdated) -> None:
+        page = Page(
+            tx=self.tx,
+            time=self.timekeeper.interval(),
+            stored_time=self.timekeeper.to_store(),
+            journal=self.journal,
+            entropy=self.entropy,
+        )
+        page.append(event)
+
+
+def _verified(held: bytes | None, roots: Sequence[bytes]) -> Keyset | None:
+    """Return the held Keyset; None too where the pinned roots have changed since and no longer bear it out."""
+    try:
+        return None if held is None else verify_keyset(held, roots=roots)
+    except RemoteProtocolError:
+        return None
+
+
+def _epoch_problem(home: LockHome, held: LockHome) -> str | None:
+    new, old = home.owner_epoch, held.owner_epoch
+    if new < old:
+        return f"owner epoch {new} is refused, {old} is held: an old order must not bring old counters back"
+    if new == old and home.pairing_order != held.pairing_order:
+        return f"owner epoch {new} is held already, by another pairing order"
+    if new > old + OWNER_EPOCH_STEP_MAX:
+        return f"owner epoch {new} leaps ahead of {old}"
+    return None
