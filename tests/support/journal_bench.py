@@ -56,10 +56,16 @@ def receipt(note: bytes, *, key: SigningKey = CENTRAL, time_s: int = RECEIPT_S) 
     return cosign(note, key=key, name=receipt_name(public(key)), time_s=time_s)
 
 
-def conflict(*, size: int, checkpoint: bytes | None = None, key: SigningKey = CENTRAL, **other: bytes) -> bytes:
+def conflict(
+    *,
+    size: int,
+    checkpoint: bytes | None = None,
+    key: SigningKey = CENTRAL,
+    gateway_id: bytes = GATEWAY_ID,
+    log_id: bytes = LOG_ID,
+) -> bytes:
     """Return a signed conflict answer."""
-    named = {"gateway_id": GATEWAY_ID, "log_id": LOG_ID} | other
-    return sign(Conflict(size=size, checkpoint=checkpoint, **named), key)
+    return sign(Conflict(gateway_id=gateway_id, log_id=log_id, size=size, checkpoint=checkpoint), key)
 
 
 @dataclass
