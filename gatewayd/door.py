@@ -8,6 +8,8 @@ phone ─BLE─▶ lock ─▶ link ─────┘                          
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -26,7 +28,7 @@ from gatewayd.store import commands
 from gatewayd.store.store import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from firmware_protocol.chains import VerifiedBundle
     from gatewayd.access.freshness import Epoch
@@ -42,6 +44,33 @@ if TYPE_CHECKING:
     from gatewayd.trust_keeper import TrustKeeper
 
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Intent:
+    """Which reserved command an outcome belongs to."""
+
+    kid: bytes
+    command_id: bytes
+    command_sha256: bytes
+    lock_id: bytes
+
+    @classmethod
+    def of(cls, source: Asked | SeenCommand) -> _Intent:
+        if isinstance(source, Asked):
+            bundle = source.bundle
+            return cls(
+                kid=bundle.signer_kid,
+                command_id=bundle.command.command_id,
+                command_sha256=bundle.command_sha256,
+                lock_id=bundle.command.lock_id,
+            )
+        return cls(
+            kid=source.kid,
+            command_id=source.command_id,
+            command_sha256=source.command_sha256,
+            lock_id=source.lock_id,
+        )
 
 
 class Door:
@@ -94,9 +123,26 @@ class Door:
         await self._answer(asked, decided, responder)
 
     async def settle(self) -> None:
-        """Close the intents that an earlier run left open: ask the lock, never move again (law 2)."""
-        for intent in await self._recorder.run(lambda page: commands.open_intents(page.tx)):
-            await self._settle(intent)
+        """Close the intents that an earlier run left open: ask the lock, never move again (law 2).
+
+        Waits for each lock for as long as it takes; a lock that never comes back keeps its intents open.
+        """
+        intents = await self._recorder.run(lambda page: commands.open_intents(page.tx))
+        async with asyncio.TaskGroup() as tasks:
+            for lock_id, link in self._links.items():
+                tasks.create_task(self._settle_lock(link, [each for each in intents if each.lock_id == lock_id]))
+
+    async def _settle_lock(self, link: BoltMover, intents: Sequence[SeenCommand]) -> None:
+        for intent in intents:
+            if intent.command_seq is None:
+                continue
+            await link.wait_ready()
+            outcome = await link.query(intent.command_seq)
+            _log.warning("command.settled", code=outcome.code.dotted, command_id=intent.command_id.hex())
+            try:
+                await self._recorder.run(partial(self._conclude, intent=_Intent.of(intent), outcome=outcome, late=True))
+            except StoreError as error:
+                _log.error("store.unavailable", code=error.code, lock=intent.lock_id.hex())
 
     def _take_freshness(self, bundle: VerifiedBundle, submission: Submission) -> FreshnessFacts:
         freshness, learned_ms = bundle.command.freshness, None
@@ -143,78 +189,36 @@ class Door:
             within_ms=max(0, within_ms(command.freshness, freshness) - spent_ms),
         )
         outcome = await self._links[command.lock_id].execute(move)
+        intent = _Intent.of(asked)
         try:
-            return await self._recorder.run(
-                lambda page: self._conclude(
-                    page,
-                    kid=bundle.signer_kid,
-                    command_id=command.command_id,
-                    command_sha256=bundle.command_sha256,
-                    lock_id=command.lock_id,
-                    outcome=outcome,
-                )
-            )
+            return await self._recorder.run(partial(self._conclude, intent=intent, outcome=outcome, late=False))
         except StoreError as error:
             # The bolt has moved and the disk has failed since: the intent stays open for the next start,
             # which asks the lock; the sender still gets the truth.
             _log.error("store.unavailable", code=error.code, lock=command.lock_id.hex())
-            return self._outcome_receipt(
-                self._timekeeper.interval(), command.lock_id, bundle.command_sha256, outcome, decided.journal_index
-            )
+            return self._outcome_receipt(self._timekeeper.interval(), intent, outcome, decided.journal_index)
 
-    async def _settle(self, intent: SeenCommand) -> None:
-        if intent.command_seq is None or intent.lock_id not in self._links:
-            return
-        outcome = await self._links[intent.lock_id].query(intent.command_seq)
-        await self._recorder.run(
-            lambda page: self._conclude(
-                page,
-                kid=intent.kid,
-                command_id=intent.command_id,
-                command_sha256=intent.command_sha256,
-                lock_id=intent.lock_id,
-                outcome=outcome,
-                late=True,
-            )
-        )
-
-    def _conclude(
-        self,
-        page: Page,
-        *,
-        kid: bytes,
-        command_id: bytes,
-        command_sha256: bytes,
-        lock_id: bytes,
-        outcome: MoveOutcome,
-        late: bool = False,
-    ) -> bytes:
+    def _conclude(self, page: Page, *, intent: _Intent, outcome: MoveOutcome, late: bool) -> bytes:
         event = CommandOutcome(
-            lock_id=lock_id,
-            command_id=command_id.hex(),
-            command_sha256=command_sha256.hex(),
+            lock_id=intent.lock_id,
+            command_id=intent.command_id.hex(),
+            command_sha256=intent.command_sha256.hex(),
             code=outcome.code.dotted,
             bolt=outcome.bolt.name.lower(),
             lock_log_seq=outcome.lock_log_seq,
             late=late,
         )
-        index = page.append(event)
-        receipt = self._outcome_receipt(page.time, lock_id, command_sha256, outcome, index)
-        commands.record_receipt(page.tx, kid, command_id, receipt, outcome.code.wire, closed=True)
+        receipt = self._outcome_receipt(page.time, intent, outcome, page.append(event))
+        commands.record_receipt(page.tx, intent.kid, intent.command_id, receipt, outcome.code.wire, closed=True)
         return receipt
 
     def _outcome_receipt(
-        self,
-        time: TimeInterval,
-        lock_id: bytes,
-        command_sha256: bytes,
-        outcome: MoveOutcome,
-        journal_index: int | None,
+        self, time: TimeInterval, intent: _Intent, outcome: MoveOutcome, journal_index: int | None
     ) -> bytes:
         return self._statements.receipt(
             time=time,
-            lock_id=lock_id,
-            command_sha256=command_sha256,
+            lock_id=intent.lock_id,
+            command_sha256=intent.command_sha256,
             phase=Phase.OUTCOME,
             code=outcome.code,
             journal_index=journal_index,

@@ -65,7 +65,7 @@ class Statements:
         )
         return sign(info, self._identity.signing_key)
 
-    def receipt(
+    def receipt(  # noqa: PLR0913 - the fields of a receipt
         self,
         *,
         time: TimeInterval,

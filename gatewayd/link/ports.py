@@ -66,6 +66,9 @@ class BoltMover(Protocol):
     async def query(self, command_seq: int) -> MoveOutcome:
         """Ask what came of an earlier movement, without moving anything. Never raises for faults of link or lock."""
 
+    async def wait_ready(self) -> None:
+        """Wait until the lock is within reach; for ever, if need be."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkStatus:

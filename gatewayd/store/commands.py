@@ -28,12 +28,11 @@ class SeenCommand:
     action: int
     reserved_utc_s: int
     """The lower end of the time interval when it was decided."""
-    issued_key: int | None = None
     command_seq: int | None
     """What the lock knows the movement by; None: it was refused."""
-    receipt: bytes | None
+    receipt: bytes
     """The newest signed receipt, returned to whoever sends the same bytes again."""
-    code: int | None
+    code: int
     """Wire number of the newest code."""
     journal_index: int
 

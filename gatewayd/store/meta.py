@@ -33,16 +33,28 @@ class StoredTime:
     """By lock id."""
 
 
-def load_boot(tx: Transaction) -> int:
-    """Return how often the daemon has started on this store."""
-    ((boot,),) = tx.execute("SELECT boot FROM gateway")
-    return int(boot)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """One start of the daemon on this store."""
+
+    boot: int
+    """Its number, from 1."""
+    unclean: bool
+    """The run before it did not end by its own will."""
+    machine_rebooted: bool
+    """CLOCK_BOOTTIME has begun anew since the start before it; true of the first start."""
 
 
-def next_boot(tx: Transaction) -> int:
-    """Count one more start and return its number, from 1."""
-    tx.execute("UPDATE gateway SET boot = boot + 1")
-    return load_boot(tx)
+def begin_run(tx: Transaction, machine_boot: str) -> Start:
+    """Count one more start; `machine_boot` is the machine's own id of its boot."""
+    ((boot, earlier, running),) = tx.execute("SELECT boot, machine_boot, running FROM gateway")
+    tx.execute("UPDATE gateway SET boot = boot + 1, machine_boot = ?, running = 1", (machine_boot,))
+    return Start(boot=boot + 1, unclean=bool(running), machine_rebooted=earlier != machine_boot)
+
+
+def end_run(tx: Transaction) -> None:
+    """Note that this run ends by its own will."""
+    tx.execute("UPDATE gateway SET running = 0")
 
 
 def load_time(tx: Transaction) -> StoredTime | None:

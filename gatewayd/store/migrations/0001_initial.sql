@@ -5,6 +5,8 @@
 CREATE TABLE gateway (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     boot INTEGER NOT NULL DEFAULT 0,              -- starts of the daemon on this store
+    machine_boot TEXT NOT NULL DEFAULT '',        -- the machine's boot id at the last of them
+    running INTEGER NOT NULL DEFAULT 0 CHECK (running IN (0, 1)), -- 1 from a start to a clean stop
     time_floor_ms INTEGER,                        -- UTC has reached this
     time_anchors TEXT NOT NULL DEFAULT '{}',      -- JSON: lock id in hex -> [lock boot, lock uptime ms, lo ms, hi ms]
     log_id BLOB NOT NULL CHECK (length(log_id) = 16),
@@ -86,10 +88,9 @@ CREATE TABLE commands (
     grant_cti BLOB NOT NULL,
     action INTEGER NOT NULL,
     reserved_utc_s INTEGER NOT NULL,
-    issued_key INTEGER,
     command_seq INTEGER,                          -- NULL: refused
-    receipt BLOB,
-    code INTEGER,
+    receipt BLOB NOT NULL,
+    code INTEGER NOT NULL,
     journal_index INTEGER NOT NULL,
     closed INTEGER NOT NULL CHECK (closed IN (0, 1)), -- 0: permitted, and the outcome is not known yet
     PRIMARY KEY (kid, command_id)

@@ -1,0 +1,337 @@
+"""The composition of one gateway: every part, made once, in the order in which they need each other.
+
+The seams (store, radio, broker, clocks, chance) come in from outside, so that the whole house runs
+unchanged on virtual time with a radio and a broker in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from firmware_protocol.chains import open_by_role
+from firmware_protocol.codes import Code
+from firmware_protocol.errors import RemoteProtocolError
+from firmware_protocol.orders import Door as DoorObject
+from firmware_protocol.topics import Topics
+from firmware_protocol.vocabulary import Role
+from gatewayd import __version__
+from gatewayd.access.freshness import Challenges, Epoch
+from gatewayd.alarm_desk import AlarmDesk
+from gatewayd.alerts import Alerts
+from gatewayd.denials import Denials
+from gatewayd.door import Door
+from gatewayd.door_watch import DoorWatch
+from gatewayd.journal.events import GatewayHeartbeat, GatewayStarted
+from gatewayd.link.ports import LockTarget
+from gatewayd.link.supervisor import LinkSupervisor
+from gatewayd.lock_ledger import LockLedger
+from gatewayd.log_watch import LogWatch
+from gatewayd.presence import Presence
+from gatewayd.recorder import Recorder
+from gatewayd.reservation import Reservations
+from gatewayd.settings import LimitSettings
+from gatewayd.statements import Statements
+from gatewayd.store import alarms, meta
+from gatewayd.store.locks import load_lock_homes
+from gatewayd.store.log import load_journal
+from gatewayd.timekeeper import TimeKeeper
+from gatewayd.trust_keeper import TrustKeeper
+from gatewayd.uplink.board import Board
+from gatewayd.uplink.downlink import Downlink
+from gatewayd.uplink.ledger import Ledger
+from gatewayd.uplink.outbox import Outbox
+from gatewayd.uplink.outlet import Outlet
+from gatewayd.uplink.supervision import supervise
+from gatewayd.uplink.uplink import Uplink
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from random import Random
+
+    from gatewayd.channel import Entropy
+    from gatewayd.identity import Identity
+    from gatewayd.journal.journal import Journal
+    from gatewayd.link.radio import Radio
+    from gatewayd.store.locks import LockHome
+    from gatewayd.store.meta import Start
+    from gatewayd.store.store import Store, Transaction
+    from gatewayd.timekeeping import Clock
+    from gatewayd.uplink.seam import Broker
+
+FINISH_S_MAX: Final = 5.0
+"""Longest wait for a movement that is under way when the daemon is told to stop, in seconds."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seams:
+    """Where the house touches the world."""
+
+    store: Store
+    radio: Radio
+    broker: Broker
+    clock: Clock
+    entropy: Entropy
+    random: Random
+    """Jitters back-offs and nothing else."""
+    machine_boot: str
+    """The machine's id of its boot: CLOCK_BOOTTIME counts from there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Who this gateway is, and how it is to behave."""
+
+    identity: Identity
+    roots: Sequence[bytes]
+    """Pinned Ed25519 root keys."""
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    heartbeat_s: int = 6 * 3_600
+    retain_count: int = 10_000
+    addresses: Mapping[bytes, str] = field(default_factory=dict)
+    """Where to look for a lock, by its id: hints."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foundation:
+    """What has been read from the store, and the parts that everything else stands on."""
+
+    seams: Seams
+    plan: Plan
+    start: Start
+    homes: tuple[LockHome, ...]
+    journal: Journal
+    timekeeper: TimeKeeper
+    recorder: Recorder
+    trust: TrustKeeper
+
+
+class House:
+    """One gateway, ready to run; made by `open_house`."""
+
+    def __init__(self, base: Foundation) -> None:
+        seams, identity = base.seams, base.plan.identity
+        self.base = base
+        self.topics = Topics.of(identity.gateway_id)
+        self.epoch = Epoch(value=seams.entropy.token(16), drawn_boottime_ms=seams.clock.now().boottime_ms)
+        self.alerts = Alerts(clock=seams.clock, recorder=base.recorder)
+        self.board = Board()
+        self.links: dict[bytes, LinkSupervisor] = {}
+        self._lock_ids = frozenset(home.lock_id for home in base.homes)
+        self._changed = asyncio.Event()
+        challenges = Challenges()
+        self.statements = Statements(
+            identity=identity,
+            log_id=base.journal.log_id,
+            lock_ids=sorted(self._lock_ids),
+            epoch=self.epoch,
+            clock=seams.clock,
+            timekeeper=base.timekeeper,
+            trust=base.trust,
+        )
+        self.watch = DoorWatch(
+            clock=seams.clock,
+            topics=self.topics,
+            challenges=challenges,
+            timekeeper=base.timekeeper,
+            statements=self.statements,
+            alerts=self.alerts,
+            show=self.board.put,
+        )
+        self.door = self._door(challenges)
+        self._connect_links()
+        self._connect_uplink()
+
+    def _door(self, challenges: Challenges) -> Door:
+        base = self.base
+        return Door(
+            clock=base.seams.clock,
+            epoch=self.epoch,
+            challenges=challenges,
+            timekeeper=base.timekeeper,
+            trust=base.trust,
+            reservations=Reservations(
+                identity=base.plan.identity,
+                lock_ids=self._lock_ids,
+                limits=base.plan.limits,
+                statements=self.statements,
+            ),
+            statements=self.statements,
+            recorder=base.recorder,
+            denials=Denials(clock=base.seams.clock, recorder=base.recorder),
+            links=self.links,
+        )
+
+    def _connect_links(self) -> None:
+        base, seams = self.base, self.base.seams
+        ledger = LockLedger(store=seams.store, recorder=base.recorder)
+        for home in base.homes:
+            # Verified again at each start: a card can be written to elsewhere.
+            door = open_by_role(DoorObject, home.door, keyset=base.trust.require_keyset(), role=Role.STATUS)
+            if door.lock_id != home.lock_id or door.gateway_id != base.plan.identity.gateway_id:
+                raise RemoteProtocolError(Code.WRONG_AUDIENCE, "a door of another home in the store")
+            self.links[home.lock_id] = LinkSupervisor(
+                target=LockTarget(
+                    lock_id=home.lock_id,
+                    lock_key=door.lock_link_key,
+                    address=base.plan.addresses.get(home.lock_id),
+                ),
+                keys=base.plan.identity.link_keys,
+                radio=seams.radio,
+                ledger=ledger,
+                listener=self.watch,
+                submit=self.door,
+                clock=seams.clock,
+                entropy=seams.entropy,
+                random=seams.random,
+            )
+
+    def _connect_uplink(self) -> None:
+        base, seams, identity = self.base, self.base.seams, self.base.plan.identity
+        self.ledger = Ledger(
+            store=seams.store,
+            journal=base.journal,
+            key=identity.signing_key,
+            receipt_keys=base.trust,
+            clock=seams.clock,
+            boot=base.start.boot,
+        )
+        outbox = Outbox(
+            ledger=self.ledger,
+            topics=self.topics,
+            grown=base.recorder.grown,
+            watcher=self._log_watch(),
+            alerts=self.alerts,
+        )
+        outlet = Outlet()
+        self.downlink = Downlink(
+            topics=self.topics,
+            submit=self.door,
+            objects=base.trust,
+            alarms=AlarmDesk(
+                gateway_id=identity.gateway_id,
+                lock_ids=self._lock_ids,
+                clock=seams.clock,
+                epoch=self.epoch,
+                trust=base.trust,
+                recorder=base.recorder,
+            ),
+            infos=self.statements,
+            log_mail=outbox,
+            outlet=outlet,
+        )
+        self.uplink = Uplink(
+            broker=seams.broker,
+            topics=self.topics,
+            boot=base.start.boot,
+            downlink=self.downlink,
+            outbox=outbox,
+            outlet=outlet,
+            board=self.board,
+            alerts=self.alerts,
+            random=seams.random,
+        )
+        self._presence = Presence(
+            topics=self.topics,
+            boot=base.start.boot,
+            log_id=base.journal.log_id,
+            statements=self.statements,
+            timekeeper=base.timekeeper,
+            trust=base.trust,
+            ledger=self.ledger,
+            downlink=self.downlink,
+            show=self.board.put,
+            changed=self._changed,
+        )
+
+    def _log_watch(self) -> LogWatch:
+        return LogWatch(
+            boot=self.base.start.boot,
+            store=self.base.seams.store,
+            journal=self.base.journal,
+            retain_count=self.base.plan.retain_count,
+            timekeeper=self.base.timekeeper,
+            statements=self.statements,
+            alerts=self.alerts,
+            changed=self._changed.set,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Live until `stop` is set; then let a movement that is under way end, and leave properly.
+
+        Raises:
+            ExceptionGroup: a bug in one of the parts. Faults of radio, network and disk never come out.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            parts = [
+                tasks.create_task(self.uplink.run()),
+                tasks.create_task(self.door.settle()),
+                tasks.create_task(self._presence.run()),
+                tasks.create_task(supervise(self.ledger, self._heartbeat, interval_s=self.base.plan.heartbeat_s)),
+                *(tasks.create_task(link.run()) for link in self.links.values()),
+            ]
+            await stop.wait()
+            await self._finish()
+            for part in parts:
+                part.cancel()
+        await self.base.seams.store.run(meta.end_run)
+
+    async def _finish(self) -> None:
+        try:
+            async with asyncio.timeout(FINISH_S_MAX):
+                await self.downlink.finish()
+        except TimeoutError:
+            # The intent is durable: the next start asks the lock.
+            _log.warning("stop.impatient")
+
+    async def _heartbeat(self) -> None:
+        trust = self.base.trust
+        await self.base.recorder.record(
+            GatewayHeartbeat(
+                tier=self.statements.tier().name.lower(),
+                state_seq=0 if trust.state is None else trust.state.seq,
+                keyset_version=0 if trust.keyset is None else trust.keyset.version,
+            )
+        )
+
+
+async def open_house(seams: Seams, plan: Plan) -> House:
+    """Begin a run on this store: count the start, load what is known, journal that we are up.
+
+    Raises:
+        StoreError: the store cannot be used.
+        RemoteProtocolError: what it holds was not signed by the pinned roots.
+    """
+    base = await seams.store.run(lambda tx: _lay(tx, seams, plan))
+    await base.trust.load()
+    house = House(base)
+    await base.recorder.record(GatewayStarted(boot=base.start.boot, version=__version__, unclean=base.start.unclean))
+    return house
+
+
+def _lay(tx: Transaction, seams: Seams, plan: Plan) -> Foundation:
+    start = meta.begin_run(tx, seams.machine_boot)
+    if start.machine_rebooted:
+        alarms.forget_alarms(tx)
+    gateway_id = plan.identity.gateway_id
+    journal = load_journal(tx, gateway_id=gateway_id)
+    timekeeper = TimeKeeper(clock=seams.clock, stored=meta.load_time(tx))
+    recorder = Recorder(store=seams.store, journal=journal, timekeeper=timekeeper, entropy=seams.entropy)
+    trust = TrustKeeper(
+        gateway_id=gateway_id, roots=plan.roots, store=seams.store, recorder=recorder, timekeeper=timekeeper
+    )
+    return Foundation(
+        seams=seams,
+        plan=plan,
+        start=start,
+        homes=load_lock_homes(tx),
+        journal=journal,
+        timekeeper=timekeeper,
+        recorder=recorder,
+        trust=trust,
+    )

@@ -1,0 +1,66 @@
+"""What the central log's answers mean for the rest of the house (implements `uplink.ports.LogWatcher`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gatewayd.store.store import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from firmware_protocol.checkpoint import Checkpoint
+    from gatewayd.alerts import Alerts
+    from gatewayd.journal.journal import Journal, SignedAt
+    from gatewayd.statements import Statements
+    from gatewayd.store.store import Store
+    from gatewayd.timekeeper import TimeKeeper
+
+_log = structlog.get_logger()
+
+
+class LogWatch:
+    """Bounds the time by receipts, prunes below them, and believes signed proof against ourselves."""
+
+    def __init__(  # noqa: PLR0913 - everybody whom a receipt concerns
+        self,
+        *,
+        boot: int,
+        store: Store,
+        journal: Journal,
+        retain_count: int,
+        timekeeper: TimeKeeper,
+        statements: Statements,
+        alerts: Alerts,
+        changed: Callable[[], None],
+    ) -> None:
+        """`changed` is called when tier or backlog may have."""
+        self._boot = boot
+        self._store = store
+        self._journal = journal
+        self._retain_count = retain_count
+        self._timekeeper = timekeeper
+        self._statements = statements
+        self._alerts = alerts
+        self._changed = changed
+
+    async def receipt_accepted(self, *, time_s: int, checkpoint: Checkpoint, signed_at: SignedAt | None) -> None:
+        """See `LogWatcher.receipt_accepted`."""
+        _log.info("receipt.accepted", size=checkpoint.size)
+        if signed_at is not None and signed_at.boot == self._boot:
+            # CLOCK_BOOTTIME of an earlier start may be that of an earlier boot: it bounds nothing now.
+            self._timekeeper.take_receipt(time_s=time_s, signed_boottime_ms=signed_at.boottime_ms)
+        try:
+            await self._store.run(lambda tx: self._journal.prune(tx, self._retain_count))
+        except StoreError as error:
+            _log.warning("store.unavailable", code=error.code)
+        self._changed()
+
+    async def rolled_back(self, checkpoint: Checkpoint) -> None:
+        """See `LogWatcher.rolled_back`: somebody wrote under our key what our journal does not hold."""
+        self._statements.suspect = True
+        self._changed()
+        detail = f"the central log holds a checkpoint of ours over {checkpoint.size} entries that we cannot bear out"
+        await self._alerts.alert("journal.rolled_back", detail)
