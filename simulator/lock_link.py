@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Final
 
 from firmware_protocol.codes import Code
@@ -67,7 +66,7 @@ class GatewayLink:
         try:
             self.session.send(message, corr=corr)
         except LocalProtocolError:  # the session's records are used up
-            self._end()
+            self.close(Code.LINK_DOWN)
 
     def settle(self) -> None:
         """Send what is queued and set the timer; due after whatever may have changed the session."""
@@ -82,9 +81,11 @@ class GatewayLink:
         """Say why, and hang up."""
         if not self._is_open:
             return
-        with contextlib.suppress(LocalProtocolError):  # not one record is left, not even for a goodbye
-            self.session.close(code)
-        self._end()
+        self.session.close(code)
+        self._is_open = False
+        self.settle()
+        self._clock.call_later(LINGER_MS, self._pipe.disconnect)
+        self._on_closed()
 
     def forget(self) -> None:
         """Stop: the link itself is gone."""
@@ -99,12 +100,6 @@ class GatewayLink:
             self.close(error.code)
         if self.is_live and self.session.renewal_due(now_ms - RENEWAL_GRACE_MS):
             self.close(Code.LINK_DOWN)
-
-    def _end(self) -> None:
-        self._is_open = False
-        self.settle()
-        self._clock.call_later(LINGER_MS, self._pipe.disconnect)
-        self._on_closed()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

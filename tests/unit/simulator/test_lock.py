@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from firmware_protocol import link_session as session_module
+from firmware_protocol import link_session
 from firmware_protocol.codes import Code
 from firmware_protocol.constants import (
     HANDSHAKE_MS_MAX,
@@ -436,12 +436,14 @@ def test_info_names_no_lock() -> None:
     assert bench.keys.lock_id not in value
 
 
-def test_a_session_whose_records_are_used_up_ends_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_whose_records_are_used_up_ends_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     gateway = bench.live()
-    monkeypatch.setattr(session_module, "SESSION_RECORD_COUNT_MAX", 3)
+    monkeypatch.setattr(link_session, "SESSION_RECORD_COUNT_MAX", 3)
     for _ in range(3):
         bench.mechanics.hand_turns_knob()
+    gateway.exchange()
+    assert gateway.closings() == [PeerClosing(code=Code.LINK_DOWN, authenticated=False)]
     bench.scheduler.advance(LINGER_MS)
     assert (bench.lock.is_live, gateway.pipe.is_open) == (False, False)
 
