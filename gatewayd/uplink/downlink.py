@@ -64,23 +64,23 @@ class Drop(StrEnum):
 class MqttResponder:
     """A `channel.Responder` for one request over MQTT."""
 
-    def __init__(self, reply_to: ReplyTo, answers: Outlet, may_deny: Callable[[], bool]) -> None:
+    def __init__(self, reply_to: ReplyTo, outlet: Outlet, may_deny: Callable[[], bool]) -> None:
         self._reply_to = reply_to
-        self._answers = answers
+        self._outlet = outlet
         self._may_deny = may_deny
 
     async def receipt(self, raw: bytes) -> None:
         """See `Responder.receipt`."""
-        self._answers.send(answer(self._reply_to, AnswerKind.RECEIPT, raw))
+        self._outlet.send(answer(self._reply_to, AnswerKind.RECEIPT, raw))
 
     async def info(self, raw: bytes) -> None:
         """See `Responder.info`."""
-        self._answers.send(answer(self._reply_to, AnswerKind.INFO, raw))
+        self._outlet.send(answer(self._reply_to, AnswerKind.INFO, raw))
 
     async def denied(self) -> None:
         """See `Responder.denied`."""
         if self._may_deny():
-            self._answers.send(answer(self._reply_to, AnswerKind.DENIED))
+            self._outlet.send(answer(self._reply_to, AnswerKind.DENIED))
 
 
 class Downlink:
@@ -95,13 +95,13 @@ class Downlink:
         alarms: AlarmIntake,
         infos: InfoSource,
         log_mail: LogMail,
-        answers: Outlet,
+        outlet: Outlet,
     ) -> None:
         self._topics = topics
         self._submit = submit
         self._objects = objects
         self._infos = infos
-        self._answers = answers
+        self._outlet = outlet
         self._denials = Pace(burst=1, interval_s=DENIED_INTERVAL_S)
         self._info_pace = Pace(burst=INFO_COUNT_PER_S, interval_s=1 / INFO_COUNT_PER_S)
         self._submissions: set[asyncio.Task[None]] = set()
@@ -148,14 +148,14 @@ class Downlink:
             # Attack: yesterday's unlock, stored at the broker for whenever the gateway comes back.
             self._drop(Drop.RETAINED, incoming, "a command must not be retained")
             if self._may_deny():
-                self._answers.send(rejection(request.reply_to))
+                self._outlet.send(rejection(request.reply_to))
         elif len(self._submissions) >= SUBMISSION_COUNT_MAX:
             self._drop(Drop.FLOOD, incoming, "too many commands at once")
         else:
             self._begin(request)
 
     def _begin(self, request: Request) -> None:
-        responder = MqttResponder(request.reply_to, self._answers, self._may_deny)
+        responder = MqttResponder(request.reply_to, self._outlet, self._may_deny)
         submission = Submission(channel=Channel.MQTT, bundle=request.body)
         task = asyncio.get_running_loop().create_task(self._guarded_submit(submission, responder))
         self._submissions.add(task)
@@ -178,7 +178,7 @@ class Downlink:
         elif not self._info_pace.allows(asyncio.get_running_loop().time()):
             self._drop(Drop.FLOOD, incoming, "more requests than are answered")
         else:
-            self._answers.send(answer(request.reply_to, AnswerKind.INFO, self._infos.info(request.body)))
+            self._outlet.send(answer(request.reply_to, AnswerKind.INFO, self._infos.info(request.body)))
 
     async def _take_object(self, incoming: Incoming) -> None:
         take = self._taker(incoming.topic)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from firmware_protocol.merkle import Frontier
-from gatewayd.journal.journal import SignedAt
+from gatewayd.journal.journal import JournalError, SignedAt
 from gatewayd.journal.receipts import (
     ConflictRefused,
     ReceiptAccepted,
@@ -110,10 +110,10 @@ class Ledger:
 
     async def _tree_at(self, size: int) -> Frontier:
         tree = self._tree
-        while True:  # in steps: other works must not wait for a long journal
-            tree = await self._store.run(partial(self._journal.tree_towards, size=size, known=tree))
-            if tree.size == size:
-                break
+        while tree.size != size:  # in steps: other works must not wait for a long journal
+            before, tree = tree, await self._store.run(partial(self._journal.tree_towards, size=size, known=tree))
+            if tree == before:
+                raise JournalError("journal.incomplete", f"entry {tree.size} is missing")
         self._tree = tree
         return tree
 

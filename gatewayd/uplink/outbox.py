@@ -122,8 +122,7 @@ class Outbox:
     async def _turn(self, session: BrokerSession) -> float | None:
         """Send what there is to send; return how long to wait for an answer, None where nothing is open."""
         marks = await self._ledger.marks()
-        if self._sent is None:
-            self._sent = marks.sent
+        self._sent = max(marks.oldest, marks.sent if self._sent is None else self._sent)
         if self._rewind_to is not None:
             await self._rewind(self._sent, self._rewind_to)
         if self._quiet_s() > 0 and (self._refusals.lasting or self._offered == marks.size):

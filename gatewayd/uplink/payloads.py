@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from dataclasses import dataclass
 from enum import Enum, unique
 from typing import TYPE_CHECKING, Final
@@ -33,6 +34,7 @@ JSON_SIZE_MAX: Final = 4_096
 ANSWER_EXPIRY_S: Final = 120
 """The broker may forget an answer after so long: a sender that is still interested has asked again by then."""
 
+_BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+={0,2}", re.ASCII)
 _JSON_KEYS: Final = {
     AnswerKind.RECEIPT: "receipt",
     AnswerKind.INFO: "info",
@@ -166,8 +168,10 @@ def _to_base64url(data: bytes) -> str:
 
 
 def _from_base64url(text: str) -> bytes | None:
+    if not _BASE64URL.fullmatch(text):
+        return None
+    unpadded = text.rstrip("=")
     try:
-        unpadded = text.rstrip("=").encode("ascii")
-        return base64.b64decode(unpadded + b"=" * (-len(unpadded) % 4), altchars=b"-_", validate=True)
-    except (UnicodeEncodeError, binascii.Error):
+        return base64.urlsafe_b64decode(unpadded + "=" * (-len(unpadded) % 4))
+    except binascii.Error:
         return None

@@ -48,6 +48,8 @@ class UplinkStatus:
     detail: str = ""
     attempt_count: int = 0
     """Attempts since the last steady session."""
+    since_s: float | None = None
+    """The loop's time when it became so; None: since the start."""
 
 
 class Uplink:
@@ -111,7 +113,11 @@ class Uplink:
             await session.subscribe(self._topics.subscriptions)
             await session.publish(self._state("online"))
             self._outlet.attach(session)
-            self._status = UplinkStatus(connected=True, attempt_count=self._status.attempt_count)
+            self._status = UplinkStatus(
+                connected=True,
+                attempt_count=self._status.attempt_count,
+                since_s=asyncio.get_running_loop().time(),
+            )
             log.info("uplink.connected")
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._downlink.run(session))
@@ -137,7 +143,13 @@ class Uplink:
     async def _note(self, error: BrokerError, *, steady: bool) -> None:
         before = self._status
         attempt_count = 1 if steady else before.attempt_count + 1
-        self._status = UplinkStatus(connected=False, code=error.code, detail=error.detail, attempt_count=attempt_count)
+        self._status = UplinkStatus(
+            connected=False,
+            code=error.code,
+            detail=error.detail,
+            attempt_count=attempt_count,
+            since_s=asyncio.get_running_loop().time() if before.connected else before.since_s,
+        )
         news = before.connected or before.code != error.code
         level = log.warning if news else log.debug
         level("uplink.lost", code=error.code, detail=error.detail, attempt_count=attempt_count)

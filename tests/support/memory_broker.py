@@ -7,7 +7,7 @@ trace. It keeps nothing over a stop, as mosquitto without persistence; what it a
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -54,6 +54,8 @@ class MemoryBroker:
         self.reports_no_subscribers = True
         """MQTT 5; a 3.1.1 broker says DELIVERED also where nobody listens."""
         self.connect_count = 0
+        self.publish_counts: Counter[str] = Counter()
+        """Publishes by clients, by topic, whatever became of them."""
 
     # The world's side.
 
@@ -133,6 +135,7 @@ class MemoryBroker:
 
     def take(self, message: Outgoing) -> PublishOutcome:
         """Take a publish of a client's."""
+        self.publish_counts[message.topic] += 1
         if message.topic in self.refused_topics:
             return PublishOutcome.REFUSED
         if message.retain:
