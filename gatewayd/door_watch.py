@@ -50,12 +50,11 @@ class DoorWatch:
         self._alerts = alerts
         self._show = show
         self._observed: dict[bytes, DoorObserved] = {}
-        self._links: dict[bytes, LinkChanged] = {}
 
-    def link_ready(self, lock_id: bytes) -> bool:
-        """Tell whether this lock is within reach."""
-        change = self._links.get(lock_id)
-        return change is not None and change.ready
+    def battery_mv(self, lock_id: bytes) -> int | None:
+        """Return the battery's voltage as last seen, in millivolts; None: never seen."""
+        observed = self._observed.get(lock_id)
+        return None if observed is None else observed.battery_mv
 
     def bolt(self, lock_id: bytes) -> tuple[Bolt, DoorLeaf, int | None]:
         """Return bolt, door and the observation's age in milliseconds; an old observation is unknown (law 10)."""
@@ -94,7 +93,6 @@ class DoorWatch:
 
     def on_link_changed(self, change: LinkChanged) -> None:
         """See `LinkListener.on_link_changed`."""
-        self._links[change.lock_id] = change
         document = LockAvailability(state="online" if change.ready else "offline", cause=change.code)
         self._show(self._topics.lock_availability(change.lock_id), document.to_payload())
 

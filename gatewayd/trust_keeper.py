@@ -89,6 +89,16 @@ class TrustKeeper:
         return self.keyset
 
     @property
+    def grant_count(self) -> int:
+        """Grants kept for use without internet."""
+        return len(self._grants)
+
+    @property
+    def authority_count(self) -> int:
+        """Providers that may grant here."""
+        return len(self._authorities)
+
+    @property
     def receipt_keys(self) -> tuple[bytes, ...]:
         """The central log's Ed25519 keys."""
         held = None if self.keyset is None else self.keyset.roles.get(Role.RECEIPT)

@@ -1,0 +1,154 @@
+"""The composition root of the process: real seams around the house, signals in, notifications out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from firmware_protocol.errors import RemoteProtocolError
+from gatewayd.control.server import ControlServer
+from gatewayd.control.store_log import StoreLog
+from gatewayd.errors import GatewayError
+from gatewayd.house import Plan, Seams, open_house
+from gatewayd.link.bleak_radio import BleakRadio
+from gatewayd.link.radio import RadioCode
+from gatewayd.overview import Overview
+from gatewayd.service_manager import ServiceManager, Watchdog
+from gatewayd.store.store import Store, StoreCode, StoreError
+from gatewayd.system_clock import SystemClock, SystemEntropy
+from gatewayd.uplink.broker import PahoBroker
+
+if TYPE_CHECKING:
+    from gatewayd.config.values import Config
+    from gatewayd.house import House
+
+EXIT_STOPPED: Final = 0
+EXIT_SOFTWARE: Final = 70
+EXIT_CONFIGURATION: Final = 78
+"""sysexits.h EX_CONFIG: starting again without a person will not help, and systemd is told not to."""
+LOG_ID_SIZE: Final = 16
+BEAT_S: Final = 5.0
+"""How often each part is asked for a sign of completed work, in seconds."""
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+_log = structlog.get_logger()
+
+
+def run(config: Config) -> int:
+    """Run the daemon until it is told to stop, and return the exit code."""
+    try:
+        return asyncio.run(_main(config))
+    except (GatewayError, RemoteProtocolError) as error:
+        # Only what stands in the way of starting comes out of the parts.
+        _log.error("daemon.refused", detail=str(error))
+        return EXIT_CONFIGURATION if _needs_a_person(error) else EXIT_SOFTWARE
+    except Exception:  # noqa: BLE001 - the last line of defence: a traceback in the log, and systemd starts us again
+        _log.exception("daemon.crashed")
+        return EXIT_SOFTWARE
+
+
+def _needs_a_person(error: GatewayError | RemoteProtocolError) -> bool:
+    if isinstance(error, GatewayError):
+        return error.code in {StoreCode.DAMAGED, StoreCode.NEWER_SCHEMA, RadioCode.BACKEND_UNUSABLE}
+    return True  # what the store holds was not signed by the pinned roots
+
+
+async def _main(config: Config) -> int:
+    clock, entropy = SystemClock(), SystemEntropy()
+    manager = ServiceManager.from_environment(os.environ)
+    store = _open_store(config, entropy)
+    radio = BleakRadio.from_settings(
+        backend=config.settings.radio.backend,
+        options=config.settings.radio.options,
+        adapter=config.settings.radio.adapter,
+    )
+    seams = Seams(
+        store=store,
+        radio=radio,
+        broker=PahoBroker(config.broker()),
+        clock=clock,
+        entropy=entropy,
+        random=Random(entropy.token(16)),  # noqa: S311 - jitter; secrets come from `entropy`
+        machine_boot=BOOT_ID.read_text().strip(),
+    )
+    try:
+        house = await open_house(seams, _plan(config))
+        control = ControlServer(config.control_path, status=Overview(house), journal=StoreLog(store))
+        await control.open()
+        try:
+            await _live(house, manager, Watchdog(manager, ("loop", "store"), clock=clock))
+        finally:
+            await control.close()
+    finally:
+        await radio.close()
+        await store.close()
+    return EXIT_STOPPED
+
+
+async def _live(house: House, manager: ServiceManager, watchdog: Watchdog) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, _reload, house, manager)
+    _log.info("daemon.ready", gateway=house.base.plan.identity.gateway_id.hex(), locks=len(house.links))
+    manager.ready()
+    manager.status(f"{len(house.links)} locks, tier {house.statements.tier().name.lower()}")
+    beating = asyncio.create_task(_beat(house, watchdog))
+    try:
+        await house.run(stop)
+    finally:
+        manager.stopping()
+        beating.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await beating
+    _log.info("daemon.stopped")
+
+
+async def _beat(house: House, watchdog: Watchdog) -> None:
+    """Feed the watchdog from completed work: a turn of the loop, and a transaction through the writer."""
+    while True:
+        await asyncio.sleep(BEAT_S)
+        watchdog.beat("loop")
+        try:
+            await house.ledger.marks()
+        except StoreError as error:
+            # A disk that fails is told and survived; only one that hangs is a reason to start again.
+            _log.warning("store.unavailable", code=error.code)
+        watchdog.beat("store")
+
+
+def _reload(house: House, manager: ServiceManager) -> None:
+    # What can change while we run arrives signed, over the broker. A reload only says that we are well.
+    manager.reloading(house.base.seams.clock.now().monotonic_ms)
+    manager.ready()
+
+
+def _open_store(config: Config, entropy: SystemEntropy) -> Store:
+    try:
+        return Store.open(config.store_path)
+    except StoreError as error:
+        if error.code != StoreCode.ABSENT:
+            raise
+    # Nothing there at all: a new gateway, or one whose card was wiped. It starts with no locks, knows nobody
+    # and writes a new log, so nothing of an earlier life can be replayed at it. Anything else is left alone.
+    _log.warning("store.created", path=str(config.store_path))
+    return Store.create(config.store_path, log_id=entropy.token(LOG_ID_SIZE))
+
+
+def _plan(config: Config) -> Plan:
+    return Plan(
+        identity=config.identity(),
+        roots=config.roots,
+        limits=config.limits(),
+        heartbeat_s=config.settings.journal.heartbeat_s,
+        retain_count=config.settings.journal.retain_count,
+        addresses=config.addresses(),
+    )
