@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import traceback
 from types import MappingProxyType
@@ -54,6 +55,12 @@ def set_up(*, level: str, style: Format, journal: bool, stream: TextIO | None = 
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[_ToStructlog()], level=max(threshold, logging.WARNING), force=True)
+
+
+def is_journal(environ: Mapping[str, str], descriptor: int) -> bool:
+    """Tell whether a file descriptor leads to systemd's journal: $JOURNAL_STREAM names it by device and inode."""
+    status = os.fstat(descriptor)
+    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def _common(style: Format) -> list[Processor]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from gatewayd.config.layers import Layers
+    from gatewayd.config.problems import KeyPath
 
 SECRET_KEYS: Final = frozenset({"password"})
 """Keys whose values are never shown."""
@@ -35,15 +36,19 @@ _NOT_A: Final = {
 _BOUNDS: Final = {"greater_than_equal": ("ge", "less than"), "less_than_equal": ("le", "more than")}
 
 
-def problems_of(error: ValidationError, layers: Layers) -> list[ConfigProblem]:
-    """Return one problem for each finding; absent keys are left out where a file could not be read."""
+def problems_of(error: ValidationError, layers: Layers, *, within: str | None = None) -> list[ConfigProblem]:
+    """Return one problem for each finding; absent keys are left out where a file could not be read.
+
+    `within`: the section that was validated, where it was not all of `Settings`.
+    """
     found = error.errors(include_url=False)
-    return [_problem(one, layers) for one in found if layers.complete or one["type"] != "missing"]
+    prefix = () if within is None else (within,)
+    return [_problem(one, layers, prefix) for one in found if layers.complete or one["type"] != "missing"]
 
 
-def _problem(found: ErrorDetails, layers: Layers) -> ConfigProblem:
+def _problem(found: ErrorDetails, layers: Layers, prefix: KeyPath) -> ConfigProblem:
     # pydantic marks a mistake in the name of a table's entry with a last part "[key]".
-    path = tuple(str(part) for part in found["loc"] if part != "[key]")
+    path = (*prefix, *(str(part) for part in found["loc"] if part != "[key]"))
     problem, hint = _words(found, path)
     return ConfigProblem(layers.place(path), dotted(path), problem, hint)
 

@@ -76,10 +76,9 @@ class Layers:
             merged |= table if isinstance(table, dict) else {}
         return merged
 
-    def used(self) -> tuple[str, ...]:
-        """Return the files and the names of the variables that were read."""
-        files = [layer.source for layer in self.layers[:-1]]
-        return (*files, *(place.source for place in self.layers[-1].places.values()))
+    def variables(self) -> tuple[str, ...]:
+        """Return the names of the variables that were taken."""
+        return tuple(place.source for place in self.layers[-1].places.values())
 
     def under(self, layer: Layer) -> Layers:
         """Return these with one more layer below the last, which is the environment's."""

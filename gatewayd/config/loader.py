@@ -14,7 +14,7 @@ from gatewayd.config.layers import read_layers
 from gatewayd.config.model import CredentialsSection, GatewaySection, Section, Settings
 from gatewayd.config.problems import ConfigError
 from gatewayd.config.roots import read_roots
-from gatewayd.config.values import Config
+from gatewayd.config.values import SOCKET_NAME, STORE_NAME, Config, Folders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +36,28 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
     return _Loading(path.absolute(), os.environ if environ is None else environ).config()
 
 
+def load_folders(path: Path, environ: Mapping[str, str] | None = None) -> Folders:
+    """Read only where things are, for commands that look at a gateway from outside and may not see its secrets.
+
+    Raises:
+        ConfigError: a file cannot be read, or its section `gateway` is wrong.
+    """
+    file = path.absolute()
+    layers = read_layers(file, os.environ if environ is None else environ, tuple(Settings.model_fields))
+    try:
+        section = GatewaySection.model_validate(layers.table("gateway"))
+    except ValidationError as error:
+        raise ConfigError(problems_of(error, layers, within="gateway")) from None
+    if not layers.complete:
+        raise ConfigError(layers.problems)
+    folder = file.parent
+    return Folders(
+        store_path=folder / section.state_directory / STORE_NAME,
+        control_path=folder / section.runtime_directory / SOCKET_NAME,
+        trust_directory=folder / section.trust_directory,
+    )
+
+
 class _Loading:
     """One load: goes on after a mistake, so that an installer mends all of them at once."""
 
@@ -43,6 +65,7 @@ class _Loading:
         self._path = path
         self._environ = environ
         self._layers = read_layers(path, environ, tuple(Settings.model_fields))
+        self._files = tuple(layer.source for layer in self._layers.layers[:-1])
         self._problems = list(self._layers.problems)
 
     def config(self) -> Config:
@@ -66,7 +89,7 @@ class _Loading:
             client_key=credentials.client_key,
             roots=roots,
             layers=self._layers,
-            used=(*self._layers.used(), *credentials.used),
+            used=(*self._files, *credentials.used, *self._layers.variables()),
         )
 
     def _settings(self) -> Settings | None:

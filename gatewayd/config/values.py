@@ -27,6 +27,18 @@ PLAIN_PORT: Final = 1_883
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Folders:
+    """Where a gateway keeps what others may look at; absolute."""
+
+    store_path: Path
+    """The store's file."""
+    control_path: Path
+    """The control socket."""
+    trust_directory: Path
+    """`*.pub` files with the pinned root keys."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Made by `loader.load` only, so whoever holds one need not doubt it. `repr` shows no secret."""
 

@@ -127,7 +127,9 @@ class ControlClient:
         raise _refused(answer.get("error"))
 
     def _unreachable(self, error: OSError) -> ControlError:
-        return ControlError(ControlCode.UNREACHABLE, f"{self._path}: {error.strerror or 'no answer'}")
+        return ControlError(
+            ControlCode.UNREACHABLE, f"{self._path}: {error.strerror or 'no answer'}; is gatewayd running?"
+        )
 
 
 def _further(position: int, *, than: int) -> int:
