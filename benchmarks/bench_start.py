@@ -19,14 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.home import write_home
+from benchmarks.home import ROOT, gatewayd, write_home
 from benchmarks.memory import resident_kib
 from benchmarks.rows import BenchError, Row, median
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT: Final = Path(__file__).resolve().parents[1]
 RUN_COUNT: Final = 5
 """Odd, so that the median is a run. The first pair, which warms the caches, is thrown away."""
 READY_TIMEOUT_S: Final = 30.0
@@ -80,7 +79,7 @@ def wait_ready(notifications: socket.socket, daemon: subprocess.Popen[bytes]) ->
 @contextlib.contextmanager
 def running_daemon(home: Path, notify_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A daemon of its own, stopped at the end as a service manager would."""
-    command = [sys.executable, "-m", "gatewayd", "run", "--config", str(home / "config.toml")]
+    command = gatewayd("run", "--config", home / "config.toml")
     environment = os.environ | {"NOTIFY_SOCKET": str(notify_path)}
     with (home / "daemon.log").open("wb") as log:
         daemon = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
