@@ -14,8 +14,8 @@ DRIFT_PPM: Final = 100
 """How far the boot clock may run fast or slow: common quartz is within 50 ppm."""
 TRUSTED_WIDTH_MS_MAX: Final = 120_000
 """A wider interval proves too little for a visit window."""
-BUILD_TIME_MS: Final = 1_763_942_400_000
-"""2025-11-24T00:00:00Z: no earlier than the code itself. Raised with each release."""
+BUILD_TIME_MS: Final = 1_795_478_400_000
+"""2026-11-24T00:00:00Z: no earlier than the code itself. Raised with each release."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
