@@ -24,9 +24,7 @@ class ManualClock:
         """See `Clock.now`."""
         monotonic_ms = int(asyncio.get_running_loop().time() * 1_000)
         boottime_ms = monotonic_ms + self._asleep_ms
-        return Instant(
-            monotonic_ms=monotonic_ms, boottime_ms=boottime_ms, utc_ms=boottime_ms + self._utc_offset_ms
-        )
+        return Instant(monotonic_ms=monotonic_ms, boottime_ms=boottime_ms, utc_ms=boottime_ms + self._utc_offset_ms)
 
     def sleep_machine(self, asleep_ms: int) -> None:
         """Suspend and resume: CLOCK_BOOTTIME and the wall clock went on, CLOCK_MONOTONIC stood still."""
