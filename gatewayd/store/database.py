@@ -27,6 +27,8 @@ Bindings: TypeAlias = "Sequence[int | str | bytes | None] | Mapping[str, int | s
 
 APPLICATION_ID: Final = 0x434C474B
 """`CLGK`: tells this store from any other SQLite file."""
+SCHEMA_VERSION: Final = 1
+"""Of the newest schema (`schema.STEPS`); a file of a higher one is left alone."""
 WAL_PAGE_COUNT: Final = 1_000
 """The write-ahead log is folded back into the file at this length, in pages of 4 KiB."""
 WAL_SIZE_KEPT: Final = 8 * 1024 * 1024
@@ -118,7 +120,7 @@ class Database:
         """Open a file and take its lock.
 
         Raises:
-            StoreError: ABSENT, LOCKED, READ_ONLY, DAMAGED, IO.
+            StoreError: ABSENT, LOCKED, READ_ONLY, DAMAGED, NEWER_SCHEMA, IO; the file is left as it is.
         """
         if opening is not Opening.NEW:
             refuse_non_file(path)
@@ -244,9 +246,26 @@ class Database:
             if connection.readonly("main"):
                 raise StoreError(StoreCode.READ_ONLY, f"{self.path}: {_DETAILS[StoreCode.READ_ONLY]}")
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
-        ((application_id,),) = connection.execute("PRAGMA application_id").fetchall()
+        application_id, version = (_number(connection, f"PRAGMA {name}") for name in ("application_id", "user_version"))
+        if _is_cut(self.path, _number(connection, "PRAGMA page_size")):
+            raise StoreError(StoreCode.DAMAGED, f"{self.path}: cut in the middle of a page")
         if self._opening is not Opening.NEW and application_id != APPLICATION_ID:
             raise StoreError(StoreCode.DAMAGED, f"{self.path}: a database, but no store of this gateway")
+        if version > SCHEMA_VERSION:
+            detail = f"written by a newer gatewayd (schema {version}, this one knows {SCHEMA_VERSION})"
+            raise StoreError(StoreCode.NEWER_SCHEMA, f"{self.path}: {detail}")
+
+
+def _is_cut(path: Path, page_size: int) -> bool:
+    # SQLite finds whole pages missing, but reads half a page as if zeros followed. While the write-ahead log holds
+    # something, a fold that a power cut interrupted may have left half a page: the log has it whole.
+    log = path.with_name(f"{path.name}-wal")
+    return path.stat().st_size % page_size != 0 and not (log.exists() and log.stat().st_size)
+
+
+def _number(connection: apsw.Connection, sql: str) -> int:
+    ((number,),) = connection.execute(sql).fetchall()
+    return int(number or 0)
 
 
 def _set_up(connection: apsw.Connection) -> None:

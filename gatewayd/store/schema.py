@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from firmware_protocol.merkle import Frontier
 from gatewayd.store.database import APPLICATION_ID
-from gatewayd.store.faults import StoreCode, StoreError
 
 if TYPE_CHECKING:
     from gatewayd.store.database import Database, Transaction
@@ -18,12 +17,12 @@ STEPS: Final = ("0001_initial.sql",)
 
 
 def migrate(database: Database) -> None:
-    """Bring an existing store to the newest schema; writes nothing where it is there already.
+    """Bring a store to the newest schema; writes nothing where it is there already.
 
     Raises:
-        StoreError: NEWER_SCHEMA: the file is left as it is.
+        StoreError: by the step that failed; the steps before it are kept.
     """
-    version = database.run(lambda tx: _version(tx, database))
+    ((version,),) = database.run(lambda tx: tx.execute("PRAGMA user_version"))
     for number, name in enumerate(STEPS[version:], start=version + 1):
         database.run(partial(_take, number=number, step=_read(name)))
 
@@ -35,14 +34,6 @@ def build(database: Database, *, log_id: bytes) -> None:
     empty = Frontier.empty().to_bytes()
     row = "INSERT INTO gateway (one, log_id, frontier, oldest_frontier) VALUES (1, ?, ?, ?)"
     database.run(lambda tx: tx.execute(row, (log_id, empty, empty)))
-
-
-def _version(tx: Transaction, database: Database) -> int:
-    ((version,),) = tx.execute("PRAGMA user_version")
-    if version > len(STEPS):
-        detail = f"{database.path}: written by a newer gatewayd (schema {version}, this one knows {len(STEPS)})"
-        raise StoreError(StoreCode.NEWER_SCHEMA, detail)
-    return int(version)
 
 
 def _take(tx: Transaction, *, number: int, step: str) -> None:

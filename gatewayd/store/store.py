@@ -43,8 +43,9 @@ class Store:
         self._executor = executor or ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._queue: list[_Queued] = []
         self._writing = False
-        self._is_closed = False
         self._idle: asyncio.Future[None] | None = None
+        """Awaited by a closing that has to wait for the last transaction."""
+        self._closing: asyncio.Future[None] | None = None
 
     @classmethod
     def open(cls, path: Path, *, executor: Executor | None = None, vfs: str | None = None) -> Self:
@@ -96,7 +97,7 @@ class Store:
         Raises:
             StoreError: nothing of it was kept; with the code IO that is not known.
         """
-        if self._is_closed:
+        if self._closing is not None:
             raise StoreError(StoreCode.CLOSED, f"{self.path}: closed")
         loop = asyncio.get_running_loop()
         queued = _Queued(work, loop.create_future())
@@ -116,14 +117,20 @@ class Store:
         Raises:
             StoreError: the file could not be closed in order; nothing committed is lost.
         """
-        self._is_closed = True
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._writing:
-            self._idle = self._idle or loop.create_future()
-            await asyncio.shield(self._idle)
-        await loop.run_in_executor(self._executor, self._database.close)
-        if self._owns_executor:
-            self._executor.shutdown()
+        if self._writing:
+            self._idle = loop.create_future()
+            await self._idle
+        try:
+            await loop.run_in_executor(self._executor, self._database.close)
+        finally:
+            if self._owns_executor:
+                self._executor.shutdown()
 
     def _write(self, loop: asyncio.AbstractEventLoop) -> None:
         wanted = [each for each in self._queue if not each.done.cancelled()]
@@ -145,9 +152,8 @@ class Store:
 
     def _rest(self) -> None:
         self._writing = False
-        idle, self._idle = self._idle, None
-        if idle is not None:
-            idle.set_result(None)
+        if self._idle is not None:
+            self._idle.set_result(None)
 
 
 def _outcomes(writing: asyncio.Future[list[Outcome]], count: int) -> list[Outcome]:
