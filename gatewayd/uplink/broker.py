@@ -234,6 +234,7 @@ class PahoSession:
     async def close(self) -> None:
         """See `BrokerSession.close`."""
         if self._ended is None:
+            self._client.fault = (BrokerCode.CLOSED, "closed here")
             self._pump.guarded(self._client.disconnect)
             self._pump.guarded(self._client.loop_write)
             self._end(BrokerCode.CLOSED, "closed here")

@@ -63,6 +63,7 @@ class Pump:
         """Begin reading; `is_full` tells that nobody takes what is read, `on_fault` must call `stop`."""
         self._machine = machine
         self._socket = connection
+        self._descriptor = connection.fileno()  # the machine may have closed the socket before it is let go of here
         self._is_full = is_full
         self._tick_hook = on_tick
         self._on_fault = on_fault
@@ -71,7 +72,7 @@ class Pump:
         self._flush_planned = False
         self._tick_timer: asyncio.TimerHandle | None = None
         self._silence_timer: asyncio.TimerHandle | None = None
-        self._loop.add_reader(connection, self._read)
+        self._loop.add_reader(self._descriptor, self._read)
 
     def begin_pings(self) -> None:
         """Start the clock: the broker has accepted us and said which keepalive it wants."""
@@ -86,7 +87,7 @@ class Pump:
     def resume(self) -> None:
         """Read again after `is_full` was true."""
         if not self._stopped:
-            self._loop.add_reader(self._socket, self._read)
+            self._loop.add_reader(self._descriptor, self._read)
             self._loop.call_soon(self._read_on)
 
     def guarded(self, step: Callable[[], object]) -> bool:
@@ -106,8 +107,8 @@ class Pump:
         for timer in (self._tick_timer, self._silence_timer):
             if timer is not None:
                 timer.cancel()
-        self._loop.remove_reader(self._socket)
-        self._loop.remove_writer(self._socket)
+        self._loop.remove_reader(self._descriptor)
+        self._loop.remove_writer(self._descriptor)
         self._loop.call_soon(self._socket.close)
 
     def _read(self) -> None:
@@ -118,7 +119,7 @@ class Pump:
             if not self.guarded(self._machine.loop_read):
                 return
             if self._is_full():
-                self._loop.remove_reader(self._socket)
+                self._loop.remove_reader(self._descriptor)
                 return
             if not self._has_unread():
                 return
@@ -137,9 +138,9 @@ class Pump:
         if self._stopped or not self.guarded(self._machine.loop_write):
             return
         if self._machine.want_write():
-            self._loop.add_writer(self._socket, self._flush)
+            self._loop.add_writer(self._descriptor, self._flush)
         else:
-            self._loop.remove_writer(self._socket)
+            self._loop.remove_writer(self._descriptor)
 
     def _tick(self) -> None:
         if not self.guarded(self._machine.loop_misc) or not self.guarded(self._tick_hook):
