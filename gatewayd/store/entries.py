@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.merkle import Frontier
 from gatewayd.journal.journal import Marks, SignedAt, SignedCheckpoint
 from gatewayd.store.faults import StoreCode, StoreError
@@ -33,13 +34,13 @@ def load_marks(tx: Handle) -> Marks:
 def load_frontier(tx: Handle) -> Frontier:
     """Return the frontier of the whole tree."""
     ((frontier,),) = tx.execute("SELECT frontier FROM gateway")
-    return Frontier.from_bytes(frontier)
+    return frontier_of(frontier)
 
 
 def load_oldest_frontier(tx: Handle) -> Frontier:
     """Return the frontier of the tree over what has been pruned."""
     ((frontier,),) = tx.execute("SELECT oldest_frontier FROM gateway")
-    return Frontier.from_bytes(frontier)
+    return frontier_of(frontier)
 
 
 def add_entry(tx: Handle, leaf: bytes, hashed: bytes, frontier: Frontier) -> None:
@@ -72,7 +73,7 @@ def save_received(tx: Handle, received: int, receipt: bytes) -> None:
 def drop_oldest(tx: Handle, count: int) -> None:
     """Forget the oldest entries; their hashes go into the frontier at the new oldest one."""
     ((oldest, raw),) = tx.execute("SELECT oldest, oldest_frontier FROM gateway")
-    frontier = Frontier.from_bytes(raw)
+    frontier = frontier_of(raw)
     end = oldest + count
     for (hashed,) in tx.execute("SELECT leaf_hash FROM entries WHERE idx < ? ORDER BY idx", (end,)):
         frontier = frontier.append(hashed)
@@ -105,6 +106,18 @@ def find_checkpoint(tx: Handle, size: int) -> SignedCheckpoint | None:
     """Return the remembered checkpoint of this size."""
     rows = tx.execute(f"SELECT {CHECKPOINT_COLUMNS} FROM checkpoints WHERE log_size = ?", (size,))  # noqa: S608 - our own column names
     return checkpoint_of(rows[0]) if rows else None
+
+
+def frontier_of(raw: bytes) -> Frontier:
+    """Return a tree as it is kept.
+
+    Raises:
+        StoreError: DAMAGED.
+    """
+    try:
+        return Frontier.from_bytes(raw)
+    except RemoteProtocolError as error:
+        raise StoreError(StoreCode.DAMAGED, "a tree whose hashes do not fit its size") from error
 
 
 def checkpoint_of(row: Row) -> SignedCheckpoint:

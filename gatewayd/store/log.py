@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from firmware_protocol.merkle import Frontier
 from gatewayd.journal.journal import Journal
 from gatewayd.journal.verification import LeafCopy, LogCopy
 from gatewayd.store import entries
 from gatewayd.store.database import Database, Opening
-from gatewayd.store.entries import CHECKPOINT_COLUMNS, checkpoint_of
+from gatewayd.store.entries import CHECKPOINT_COLUMNS, checkpoint_of, frontier_of
 from gatewayd.store.faults import StoreCode, StoreError
 
 if TYPE_CHECKING:
@@ -20,16 +19,25 @@ if TYPE_CHECKING:
 
 
 def load_journal(tx: Transaction, *, gateway_id: bytes) -> Journal:
-    """Return this store's journal.
+    """Return this store's journal."""
+    ((log_id,),) = tx.execute("SELECT log_id FROM gateway")
+    return Journal(gateway_id=gateway_id, log_id=log_id, store=entries)
+
+
+def check_whole(tx: Transaction, path: Path) -> None:
+    """Check at opening what can be checked without reading everything: that tree and entries end together.
 
     Raises:
-        StoreError: DAMAGED, the entries do not reach as far as the tree over them.
+        StoreError: DAMAGED.
     """
-    ((log_id, size, oldest),) = tx.execute("SELECT log_id, log_size, oldest FROM gateway")
+    rows = tx.execute("SELECT log_size, oldest FROM gateway")
+    if not rows:
+        raise StoreError(StoreCode.DAMAGED, f"{path}: its one row is gone")
+    ((size, oldest),) = rows
     ((last,),) = tx.execute("SELECT max(idx) FROM entries")
-    if entries.load_frontier(tx).size != size or (oldest if last is None else last + 1) != size:
-        raise StoreError(StoreCode.DAMAGED, f"the tree covers {size} entries, the last one kept is {last}")
-    return Journal(gateway_id=gateway_id, log_id=log_id, store=entries)
+    end = oldest if last is None else last + 1
+    if (entries.load_frontier(tx).size, end) != (size, size) or entries.load_oldest_frontier(tx).size != oldest:
+        raise StoreError(StoreCode.DAMAGED, f"{path}: it states {size} entries, and they end at {end}")
 
 
 def read_log(path: Path) -> LogCopy:
@@ -39,19 +47,18 @@ def read_log(path: Path) -> LogCopy:
         StoreError: LOCKED, a daemon has it open: ask the daemon, or stop it. ABSENT, DAMAGED, NEWER_SCHEMA, IO.
     """
     database = Database(path, opening=Opening.INSPECTION)
-    ((log_id, size, frontier, received, before),) = database.stream(
-        "SELECT log_id, log_size, frontier, received, oldest_frontier FROM gateway"
-    )
+    heads = list(database.stream("SELECT log_id, log_size, frontier, received, oldest_frontier FROM gateway"))
+    if not heads:
+        raise StoreError(StoreCode.DAMAGED, f"{path}: its one row is gone")
+    ((log_id, size, frontier, received, before),) = heads
+    checkpoints = database.stream(f"SELECT {CHECKPOINT_COLUMNS} FROM checkpoints ORDER BY log_size")  # noqa: S608 - our own column names
     return LogCopy(
         log_id=log_id,
         size=size,
-        root=Frontier.from_bytes(frontier).root(),
-        before=Frontier.from_bytes(before),
+        root=frontier_of(frontier).root(),
+        before=frontier_of(before),
         leaves=_leaves(database),
-        checkpoints=tuple(
-            checkpoint_of(row)
-            for row in database.stream(f"SELECT {CHECKPOINT_COLUMNS} FROM checkpoints ORDER BY log_size")  # noqa: S608 - our own column names
-        ),
+        checkpoints=tuple(checkpoint_of(row) for row in checkpoints),
         received=received,
     )
 

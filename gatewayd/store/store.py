@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 from gatewayd.store.creation import create_file
 from gatewayd.store.database import Database, Dropped, Transaction
 from gatewayd.store.faults import StoreCode, StoreError
+from gatewayd.store.log import check_whole
 from gatewayd.store.schema import migrate
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Store:
         database = Database(path, vfs=vfs)
         try:
             migrate(database)
+            database.run(partial(check_whole, path=path))
         except StoreError:
             database.close()
             raise
