@@ -111,8 +111,12 @@ class CentralPost:
         if gateway_id is None:
             return
         topics = Topics.of(gateway_id)
+        take = {topics.log_entries: self._log.take_entry, topics.log_checkpoint: self._log.take_checkpoint}.get(
+            mail.topic
+        )
+        if take is None:
+            return  # never asked for: a broker's mistake must not look like a gateway's
         now = Now(utc_s=int(time.time()), monotonic_ms=time.monotonic_ns() // 1_000_000)
-        take = self._log.take_entry if mail.topic == topics.log_entries else self._log.take_checkpoint
         answer = take(gateway_id, mail.payload, now)
         if answer is not None:
             await client.publish(topics.log_receipt, answer)

@@ -64,18 +64,29 @@ class LockBooks:
         _, after = verify_batch(position, from_seq=seq, previous=position.head, records=[record])
         row = LockRecordRow(lock_id=lock_id, log_id=log_id, seq=after.seq, record=record, head=after.head)
         self._store.add_lock_record(row)
+        signed = self._store.lock_head(lock_id, log_id, after.seq)
+        if signed is not None:
+            self._compare(leaf, row, signed)
 
     def _take_head(self, leaf: Leaf, lock_id: bytes) -> None:
         head = open_signed(LogHead, _base64(leaf, "head"), self._log_keys[lock_id])
         if head.lock_id != lock_id:
             raise RemoteProtocolError(Code.BAD_SIGNATURE, "a head of another lock")
+        last = self._store.last_lock_record(lock_id)
+        last_seq = last.seq if last is not None and last.log_id == head.log_id else 0
+        signed_seq = self._store.signed_lock_seq(lock_id, head.log_id)
+        if signed_seq > last_seq:
+            # A head may run ahead of the records by what was written as it was signed, but a gateway copies
+            # those before it asks for the next head.
+            self._alarm(leaf, "lock.withheld", f"the lock has signed record {signed_seq}, which never came")
+        self._store.add_lock_head(lock_id, head.log_id, head.to_seq, head.head)
         held = self._store.lock_record(lock_id, head.log_id, head.to_seq)
-        if held is None:
-            self._alarm(leaf, "lock.withheld", f"the lock has signed record {head.to_seq}, which never came")
-        elif held.head != head.head:
-            self._alarm(leaf, "lock.altered", f"the lock has signed another history up to record {head.to_seq}")
-        else:
-            self._store.note_lock_head(lock_id, head.log_id, head.to_seq)
+        if held is not None:
+            self._compare(leaf, held, head.head)
+
+    def _compare(self, leaf: Leaf, row: LockRecordRow, signed: bytes) -> None:
+        if row.head != signed:
+            self._alarm(leaf, "lock.altered", f"the lock has signed another history up to record {row.seq}")
 
     def _alarm(self, leaf: Leaf, code: str, detail: str) -> None:
         subject = "unknown" if leaf.lock_id is None else leaf.lock_id.hex()

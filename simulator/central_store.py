@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS lock_records (
   lock BLOB, log BLOB, seq INTEGER, record BLOB NOT NULL, head BLOB NOT NULL, PRIMARY KEY (lock, log, seq)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS lock_heads (
-  lock BLOB, log BLOB, seq INTEGER NOT NULL, PRIMARY KEY (lock, log)
+  lock BLOB, log BLOB, seq INTEGER, head BLOB NOT NULL, PRIMARY KEY (lock, log, seq)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS alarms (
   gateway BLOB, code TEXT, subject TEXT, detail TEXT NOT NULL, count INTEGER NOT NULL,
@@ -183,16 +183,23 @@ class CentralStore:
         log_id, seq, record, head = found
         return LockRecordRow(lock_id=lock_id, log_id=log_id, seq=seq, record=record, head=head)
 
-    def note_lock_head(self, lock_id: bytes, log_id: bytes, seq: int) -> None:
-        """Keep that the lock itself has signed the chain up to `seq`."""
-        self._sql.execute("INSERT OR REPLACE INTO lock_heads VALUES (?, ?, ?)", (lock_id, log_id, seq))
+    def add_lock_head(self, lock_id: bytes, log_id: bytes, seq: int, head: bytes) -> None:
+        """Keep what the lock has signed: its chain's hash up to `seq`."""
+        self._sql.execute("INSERT OR REPLACE INTO lock_heads VALUES (?, ?, ?, ?)", (lock_id, log_id, seq, head))
+
+    def lock_head(self, lock_id: bytes, log_id: bytes, seq: int) -> bytes | None:
+        """Return the hash that the lock has signed for `seq`, or None where it has not."""
+        found: tuple[bytes] | None = self._sql.execute(
+            "SELECT head FROM lock_heads WHERE lock = ? AND log = ? AND seq = ?", (lock_id, log_id, seq)
+        ).fetchone()
+        return None if found is None else found[0]
 
     def signed_lock_seq(self, lock_id: bytes, log_id: bytes) -> int:
-        """Return up to which record the lock has signed its chain; 0 where it has not."""
-        found: tuple[int] | None = self._sql.execute(
-            "SELECT seq FROM lock_heads WHERE lock = ? AND log = ?", (lock_id, log_id)
+        """Return up to which record the lock has signed its chain, whether the record is held or not; 0 for none."""
+        found: tuple[int | None] = self._sql.execute(
+            "SELECT max(seq) FROM lock_heads WHERE lock = ? AND log = ?", (lock_id, log_id)
         ).fetchone()
-        return 0 if found is None else found[0]
+        return found[0] or 0
 
     # What to look at.
 

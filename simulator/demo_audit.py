@@ -127,7 +127,7 @@ def _check_records(stage: Stage, holdings: Holdings, records: Sequence[bytes]) -
     held = copied == known and len(records) == len(copied)
     stage.check(Promise.EVENTS, held, f"{len(copied)} lock records arrived, the lock has {len(records)}")
     marks = {(leaf.data["kind"], leaf.data["replayed"]) for leaf in holdings.of(RECORDED)}
-    wanted = {(kind.name, True) for kind in _OUTAGE_KINDS}
+    wanted = {(kind.name.lower(), True) for kind in _OUTAGE_KINDS}
     stage.check(Promise.REPLAYED, wanted <= marks, f"not marked: {sorted(kind for kind, _ in wanted - marks)}")
 
 

@@ -252,12 +252,34 @@ def test_attack_a_withheld_record_shows(centre: Centre) -> None:
     assert centre.alarms == ["lock.gap"]
 
 
-def test_attack_a_withheld_end_of_the_log_shows_by_the_signed_head(centre: Centre) -> None:
+def test_a_head_may_run_ahead_of_the_records_that_follow_it(centre: Centre) -> None:
+    journal, lock = journal_of(centre, RecordType.BOOT)
+    ahead = lock.event(RecordType.DOOR_OPENED)
+    journal.append(lock.head())
+    journal.append(ahead)
+    journal.append(lock.head())
+    take(centre, journal)
+    assert centre.alarms == []
+
+
+def test_attack_a_withheld_end_of_the_log_shows_by_the_next_signed_head(centre: Centre) -> None:
     journal, lock = journal_of(centre, RecordType.BOOT)
     lock.record(RecordType.DOOR_OPENED)
     journal.append(lock.head())
     take(centre, journal)
+    assert centre.alarms == []
+    journal.append(lock.head())
+    take(centre, journal)
     assert centre.alarms == ["lock.withheld"]
+
+
+def test_attack_an_altered_record_that_comes_after_the_head_shows(centre: Centre) -> None:
+    journal, lock = journal_of(centre, RecordType.BOOT)
+    ahead = lock.event(RecordType.DOOR_OPENED)
+    journal.append(lock.head(head=bytes(32)))
+    journal.append(ahead)
+    take(centre, journal)
+    assert centre.alarms == ["lock.altered"]
 
 
 def test_attack_an_altered_record_shows_by_the_signed_head(centre: Centre) -> None:
