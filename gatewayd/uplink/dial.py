@@ -7,6 +7,7 @@ them; connecting and the TLS handshake wait through the loop.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
@@ -75,7 +76,7 @@ class Dialler:
                 found = await loop.run_in_executor(self._resolver, self._look_up, settings.host, settings.port)
         except (OSError, UnicodeError, TimeoutError) as error:
             if not self._last_good:
-                raise BrokerError(BrokerCode.UNRESOLVED, f"{settings.host}: {str(error) or 'no answer'}") from error
+                raise BrokerError(BrokerCode.UNRESOLVED, f"{settings.host}: {_why(error)}") from error
             log.warning("broker.unresolved", host=settings.host, fallback="the last addresses that worked")
             return self._last_good
         return found[:ADDRESS_COUNT_MAX]
@@ -93,6 +94,15 @@ def _tls_context(tls: TlsSettings) -> ssl.SSLContext:
     return context
 
 
+def _why(error: OSError | UnicodeError) -> str:
+    """Return a line for people; asyncio's own text repeats the address."""
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    if isinstance(error, socket.gaierror) or not isinstance(error, OSError) or error.errno is None:
+        return str(error)
+    return os.strerror(error.errno)
+
+
 async def _connect_any(addresses: list[Address]) -> socket.socket:
     problems = []
     for family, address in addresses:
@@ -104,7 +114,7 @@ async def _connect_any(addresses: list[Address]) -> socket.socket:
                 await asyncio.get_running_loop().sock_connect(plain, address)
         except OSError as error:  # TimeoutError is one
             plain.close()
-            problems.append(f"{address[0]!s}: {str(error) or 'no answer'}")
+            problems.append(f"{address[0]!s}: {_why(error)}")
         except BaseException:
             plain.close()
             raise
