@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from firmware_protocol.errors import ProtocolError
+from simulator.demo_forgery import past_is_rewritten
 from simulator.demo_home import HomeFiles
 from simulator.demo_offline import carer_opens, much_is_refused
 from simulator.demo_online import alarm_centre, alarm_centre_unlocks, link_comes_up
@@ -63,6 +64,7 @@ async def _tell_story(stage: Stage) -> None:
     await _attempt(stage, broker_returns(stage))
     if opened is not None:
         await _attempt(stage, honest_resend(stage, opened.bundle, opened.visit.raw_receipts))
+    await _attempt(stage, past_is_rewritten(stage))
 
 
 async def _attempt(stage: Stage, scene: Coroutine[object, object, object]) -> None:

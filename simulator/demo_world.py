@@ -70,11 +70,19 @@ class World:
         )
         self._write_broker_config()
         self.lock = self._child("lock", *self._lock_command(hci[1]))
-        await asyncio.gather(self.lock.start(), self.broker.start())
-        self.lock_address = (await self.lock.ready())["address"]
+        await asyncio.gather(self.start_lock(), self.broker.start())
         await wait_listening(self.broker_port)
         await asyncio.gather(self.central.start(), self._provision())
         await self.central.ready()
+
+    async def start_lock(self) -> None:
+        """Give the lock power.
+
+        Raises:
+            ProcessError: it does not come up.
+        """
+        await self.lock.start()
+        self.lock_address = (await self.lock.ready())["address"]
 
     @property
     def children(self) -> tuple[Child, ...]:
