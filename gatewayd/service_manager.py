@@ -58,8 +58,9 @@ class ServiceManager:
         self._send("STATUS=" + " ".join(text.split())[:STATUS_SIZE_MAX])
 
     def feed_watchdog(self) -> None:
-        """Say that the daemon lives. Only `Watchdog` should."""
-        self._send("WATCHDOG=1")
+        """Say that the daemon lives, to whoever watches. Only `Watchdog` should."""
+        if self.watchdog_interval_ms is not None:
+            self._send("WATCHDOG=1")
 
     def _send(self, *lines: str) -> None:
         if self.address is None:

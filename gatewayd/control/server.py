@@ -62,11 +62,12 @@ class ControlServer:
             ControlError: IN_USE, another daemon answers there; UNREACHABLE, the socket cannot be made.
         """
         try:
+            self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             _remove_left_behind(self._path)
             self._server = await asyncio.start_unix_server(self._connected, self._path, limit=REQUEST_SIZE_MAX)
             self._path.chmod(SOCKET_MODE)
         except OSError as error:
-            raise ControlError(ControlCode.UNREACHABLE, f"{self._path}: {error.strerror}") from error
+            raise ControlError(ControlCode.UNREACHABLE, f"{self._path}: {error.strerror or error}") from error
 
     async def close(self) -> None:
         """Stop listening, drop who is connected, and remove the socket."""
