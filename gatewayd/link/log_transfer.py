@@ -37,10 +37,16 @@ class LogTransfer:
         self._ledger = ledger
         self._listener = listener
         self._due = asyncio.Event()
+        self._grown = False
         self._alerted: tuple[Code, bytes, int] | None = None
 
     def hint(self) -> None:
-        """The lock's log has grown, or more of it is signed for by the central log."""
+        """The lock's log may have grown."""
+        self._grown = True
+        self._due.set()
+
+    def note_received(self) -> None:
+        """More of it is signed for by the central log."""
         self._due.set()
 
     async def run(self, client: LockClient, status: LockStatus) -> None:
@@ -50,12 +56,13 @@ class LogTransfer:
             LinkLost: the link is over.
         """
         reader = _Reader(lock_id=self._lock_id, ledger=self._ledger, client=client, status=status)
-        self._due.set()
+        self.hint()
         while True:
             await self._due.wait()
             self._due.clear()
+            grown, self._grown = self._grown, False
             try:
-                await reader.catch_up()
+                await reader.catch_up(reads=grown)
             except LinkLost:
                 raise
             except RemoteProtocolError as fault:
@@ -64,7 +71,7 @@ class LogTransfer:
             except GatewayError as fault:
                 _log.warning("lock_log.postponed", code=fault.code, lock=self._lock_id.hex())
                 await asyncio.sleep(RETRY_MS / 1_000)
-                self._due.set()
+                self.hint()
 
     async def _alert(self, fault: RemoteProtocolError, status: LockStatus) -> None:
         """Raise it once, not with every reconnection; the log stays unacknowledged, so nothing is pruned."""
@@ -85,8 +92,8 @@ class _Reader:
         self._position: LogPosition | None = None
         self._acked = (status.log_copied_seq, status.log_received_seq)
 
-    async def catch_up(self) -> None:
-        """Copy what is new, acknowledge it, and have the lock sign where its log stands.
+    async def catch_up(self, *, reads: bool) -> None:
+        """Copy what is new if it `reads`, acknowledge, and have the lock sign where its log stands now.
 
         Raises:
             RemoteProtocolError: the log does not continue what is held.
@@ -95,12 +102,11 @@ class _Reader:
             GatewayError: `store.*`.
         """
         position = self._position or await self._begin()
-        began_at_seq = position.seq
-        while True:
+        began_at_seq, more = position.seq, reads
+        await self._acknowledge(position)
+        while more:
             position, more = await self._copy(position)
             await self._acknowledge(position)
-            if not more:
-                break
         if position.seq > began_at_seq:
             await self._ledger.commit_head(self._lock_id, await self._client.log_head())
 

@@ -142,7 +142,7 @@ class LinkSupervisor:
 
     def note_received(self) -> None:
         """The central log has signed for more of the lock's log: the lock may be told."""
-        self._transfer.hint()
+        self._transfer.note_received()
 
     async def run(self) -> NoReturn:
         """Keep the lock within reach until cancelled; then nothing is left of the link."""
@@ -155,6 +155,7 @@ class LinkSupervisor:
         try:
             while True:
                 self._enter(await self._act())
+                _obey_cancellation()
         finally:
             # Cancelled, or a bug: either way no link may be left that nobody watches.
             await self._drop()
@@ -245,6 +246,8 @@ class LinkSupervisor:
         finally:
             self._moves.detach()
             self._ready.clear()
+        if self._clock.now().monotonic_ms - self._since.monotonic_ms >= STEADY_MS:
+            self._failure_count = 0
         if fault is None:
             return LinkEvent.RENEWAL_DUE
         raise fault
@@ -347,9 +350,6 @@ class LinkSupervisor:
             )
 
     async def _note_fault(self, fault: GatewayError | RadioError) -> None:
-        stood_ms = self._clock.now().monotonic_ms - self._since.monotonic_ms
-        if self._state is LinkState.READY and stood_ms >= STEADY_MS:
-            self._failure_count = 0
         self._failure_count += 1
         self._fault_code = fault.code
         log = _log.warning if self._failure_count == 1 else _log.debug
@@ -380,6 +380,13 @@ async def _radio_patience(timeout_ms: int, code: RadioCode) -> AsyncIterator[Non
             yield
     except TimeoutError:
         raise RadioError(code, "the radio hangs") from None
+
+
+def _obey_cancellation() -> None:
+    """End the task if it was cancelled: a TaskGroup forgets that where a child failed in the same turn of the loop."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _first(faults: BaseExceptionGroup[LinkFault]) -> LinkFault:

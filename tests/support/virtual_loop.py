@@ -34,6 +34,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._now_us = START_S * 1_000_000
         self._still_count = 0
         super().__init__(_JumpingSelector(self))
+        # asyncio fires what is due within one resolution; the real clock's nanosecond is lost in a float after a year.
+        self._clock_resolution = 1e-6
 
     def time(self) -> float:
         """Return virtual seconds."""
