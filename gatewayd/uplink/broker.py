@@ -51,6 +51,7 @@ READ_SIZE: Final = 65_536
 _QOS2_PUBLISH: Final = 0x34
 _TYPE_AND_QOS: Final = 0xF6
 _NO_MATCHING_SUBSCRIBERS: Final = 0x10
+_KEEP_ALIVE_TIMEOUT: Final = 0x8D
 _SESSION_TAKEN_OVER: Final = 0x8E
 _PROTOCOLS: Final = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 
@@ -265,7 +266,11 @@ class PahoSession:
             code = BrokerCode.TAKEN_OVER if reason.value == _SESSION_TAKEN_OVER else BrokerCode.LOST
             self._end(code, reason.getName())
             return
-        code, detail = self._client.fault or (BrokerCode.LOST, "the connection ended")
+        kept_silent = reason.value == _KEEP_ALIVE_TIMEOUT
+        ended = (
+            (BrokerCode.SILENT, "no ping was answered") if kept_silent else (BrokerCode.LOST, "the connection ended")
+        )
+        code, detail = self._client.fault or ended
         if code is BrokerCode.LOST and not self._connected.done():
             code = BrokerCode.REFUSED
         self._end(code, detail)

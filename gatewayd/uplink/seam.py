@@ -49,6 +49,8 @@ class BrokerCode(StrEnum):
     """It answers pings but not publishes."""
     TAKEN_OVER = "broker.taken_over"
     """Somebody else connected with our client id: a copy of this gateway, or a mistake."""
+    UNSTEADY = "broker.unsteady"
+    """Sessions keep ending soon after they began: perhaps taken over, which MQTT 3.1.1 and older brokers don't say."""
     OVERSIZE = "broker.oversize"
     """It sent a packet that is longer than anything we take."""
     MALFORMED = "broker.malformed"

@@ -27,6 +27,8 @@ BACKOFF_S_MAX: Final = 30.0
 """Longest wait before another attempt, in seconds: an ambulance may be on its way."""
 STEADY_S: Final = 60.0
 """A session that lasted so long ends a streak of failures; a shorter one may be two gateways with one id."""
+UNSTEADY_COUNT: Final = 5
+"""So many attempts without a steady session are no coincidence any more."""
 FAREWELL_S_MAX: Final = 2.0
 """Longest wait for the broker to take our `offline` when we stop."""
 
@@ -155,9 +157,15 @@ class Uplink:
         level("uplink.lost", code=error.code, detail=error.detail, attempt_count=attempt_count)
         if steady:
             self._alerted.clear()
-        if error.broker_code in _ALERTING and error.broker_code not in self._alerted:
-            self._alerted.add(error.broker_code)
-            await self._alerts.alert(error.code, error.detail)
+        if error.broker_code in _ALERTING:
+            await self._alert_once(error.broker_code, error.detail)
+        elif before.connected and attempt_count >= UNSTEADY_COUNT:
+            await self._alert_once(BrokerCode.UNSTEADY, f"{attempt_count} in a row; the last one: {error}")
+
+    async def _alert_once(self, code: BrokerCode, detail: str) -> None:
+        if code not in self._alerted:
+            self._alerted.add(code)
+            await self._alerts.alert(code, detail)
 
     def _backoff_s(self) -> float:
         """Return a wait with full jitter: after a regional outage, a fleet must not come back at once."""

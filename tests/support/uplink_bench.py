@@ -23,18 +23,20 @@ from gatewayd.uplink.uplink import Uplink
 from simulator.central_log import CentralLog, Directory, Now
 from simulator.central_store import CentralStore
 from simulator.office import Office
-from tests.support.inline_executor import InlineExecutor
 from tests.support.manual_clock import ManualClock
 from tests.support.memory_broker import MemoryBroker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from concurrent.futures import Executor
     from pathlib import Path
     from types import TracebackType
 
     from firmware_protocol.checkpoint import Checkpoint
     from gatewayd.channel import Responder, Submission
     from gatewayd.journal.journal import Marks, SignedAt
+    from gatewayd.store.store import Transaction
+    from gatewayd.uplink.seam import Broker
 
 UTC_S: Final = 1_800_000_000
 """The central log's clock when the loop starts."""
@@ -140,17 +142,21 @@ class CentralPost:
 class UplinkBench:
     """`async with UplinkBench(folder) as bench` in a virtual loop; nothing runs before `start`."""
 
-    def __init__(self, folder: Path, *, seed: int = 1) -> None:
+    def __init__(
+        self, folder: Path, *, seed: int = 1, client: Broker | None = None, executor: Executor | None = None
+    ) -> None:
+        """Begin; `client` and `executor` are for a real broker in real time, with the store's own thread as None."""
         self.office = Office(b"uplink")
         self.home = self.office.home("home-1")
         self.topics = Topics.of(self.home.gateway_id)
         self.broker = MemoryBroker(Random(seed))
+        self.client = client or self.broker.client("gateway")
         self.ears = Ears()
         self.receipt_key = self.office.role_keys[Role.RECEIPT]
         self.ears.receipt_keys = (bytes(self.receipt_key.verify_key),)
         self.clock = ManualClock()
         self.log_id = self.office.token("log")
-        self.store = Store.create(folder / "store.sqlite", log_id=self.log_id, executor=InlineExecutor())
+        self.store = Store.create(folder / "store.sqlite", log_id=self.log_id, executor=executor)
         self.journal = Journal(gateway_id=self.home.gateway_id, log_id=self.log_id, store=entries)
         self.grown = asyncio.Event()
         self.outlet = Outlet()
@@ -183,7 +189,7 @@ class UplinkBench:
             outlet=self.outlet,
         )
         self.uplink = Uplink(
-            broker=self.broker.client("gateway"),
+            broker=self.client,
             topics=self.topics,
             boot=BOOT,
             downlink=self.downlink,
@@ -217,15 +223,14 @@ class UplinkBench:
 
     async def append(self, count: int) -> None:
         """Append heartbeats to the journal."""
-        for _ in range(count):
-            await self.store.run(
-                lambda tx: self.journal.append(
-                    tx,
-                    GatewayHeartbeat(tier="fresh", state_seq=1, keyset_version=1),
-                    time=TimeStamp(lo_ms=UTC_S * 1_000, hi_ms=None),
-                    salt=bytes(16),
-                )
-            )
+        beat = GatewayHeartbeat(tier="fresh", state_seq=1, keyset_version=1)
+        stamp = TimeStamp(lo_ms=UTC_S * 1_000, hi_ms=None)
+
+        def work(tx: Transaction) -> None:
+            for _ in range(count):
+                self.journal.append(tx, beat, time=stamp, salt=bytes(16))
+
+        await self.store.run(work)
         self.grown.set()
 
     async def marks(self) -> Marks:

@@ -14,6 +14,7 @@ from gatewayd.channel import Channel, Submission
 from gatewayd.errors import GatewayError
 from gatewayd.uplink.downlink import SUBMISSION_COUNT_MAX
 from gatewayd.uplink.seam import Incoming
+from tests.support.inline_executor import InlineExecutor
 from tests.support.uplink_bench import UplinkBench
 from tests.support.virtual_loop import run_virtual
 
@@ -39,7 +40,7 @@ class Post:
 
 def online(folder: Path, story: Callable[[UplinkBench, Post], Awaitable[None]]) -> None:
     async def main() -> None:
-        async with UplinkBench(folder) as bench:
+        async with UplinkBench(folder, executor=InlineExecutor()) as bench:
             post = Post(bench)
             bench.start()
             await bench.until(lambda: bench.uplink.status.connected)

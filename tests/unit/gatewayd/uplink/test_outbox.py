@@ -9,6 +9,7 @@ from firmware_protocol.signed import sign
 from firmware_protocol.statements import Conflict
 from gatewayd.uplink.outbox import ALERT_AFTER_S, CHECKPOINT_COUNT, PATIENCE_S_MAX, WINDOW_COUNT
 from gatewayd.uplink.seam import Incoming, Outgoing, PublishOutcome
+from tests.support.inline_executor import InlineExecutor
 from tests.support.uplink_bench import BOOT, UTC_S, UplinkBench
 from tests.support.virtual_loop import run_virtual
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def on_bench(folder: Path, story: Callable[[UplinkBench], Awaitable[None]]) -> None:
     async def main() -> None:
-        async with UplinkBench(folder) as bench:
+        async with UplinkBench(folder, executor=InlineExecutor()) as bench:
             await story(bench)
 
     run_virtual(main())
@@ -331,7 +332,9 @@ def test_a_checkpoint_of_ours_ahead_of_our_journal_is_told_as_a_rollback(tmp_pat
         await bench.until_received(10)
         _, conflict_of_ten = bench.central.log.greetings()[0]
         await bench.stop()
-        async with UplinkBench(make_folder(tmp_path, "restored")) as restored:  # the card as it was before the ten
+        async with UplinkBench(
+            make_folder(tmp_path, "restored"), executor=InlineExecutor()
+        ) as restored:  # the card as it was before the ten
             restored.start()
             await asyncio.sleep(1)
             restored.send(restored.topics.log_receipt, conflict_of_ten)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gatewayd.store.store import StoreCode, StoreError
 from gatewayd.uplink.supervision import supervise
+from tests.support.inline_executor import InlineExecutor
 from tests.support.uplink_bench import UplinkBench
 from tests.support.virtual_loop import run_virtual
 
@@ -20,7 +21,7 @@ def supervised(
     folder: Path, story: Callable[[UplinkBench, list[float]], Awaitable[None]], *, fails: bool = False
 ) -> None:
     async def main() -> None:
-        async with UplinkBench(folder) as bench:
+        async with UplinkBench(folder, executor=InlineExecutor()) as bench:
             loop = asyncio.get_running_loop()
             beats: list[float] = []
 

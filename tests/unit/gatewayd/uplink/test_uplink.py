@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatewayd.uplink.seam import BrokerCode, BrokerError, Incoming, Outgoing
-from gatewayd.uplink.uplink import BACKOFF_S_MAX, STEADY_S
+from gatewayd.uplink.uplink import BACKOFF_S_MAX, STEADY_S, UNSTEADY_COUNT
 from tests.support.memory_broker import MemoryBroker
+from tests.support.inline_executor import InlineExecutor
 from tests.support.uplink_bench import BOOT, UplinkBench
 from tests.support.virtual_loop import run_virtual
 
@@ -24,7 +25,7 @@ OFFLINE = ONLINE.replace(b"online", b"offline")
 
 def on_bench(folder: Path, story: Callable[[UplinkBench], Awaitable[None]]) -> None:
     async def main() -> None:
-        async with UplinkBench(folder) as bench:
+        async with UplinkBench(folder, executor=InlineExecutor()) as bench:
             await story(bench)
 
     run_virtual(main())
@@ -183,6 +184,18 @@ def test_attack_a_copy_with_our_client_id_makes_us_back_off_and_alert_once(tmp_p
             await asyncio.sleep(10)
         assert bench.ears.alerts == [BrokerCode.TAKEN_OVER]
         assert bench.broker.connect_count < 180  # the copy's hundred, and ours ever more seldom
+
+    on_bench(tmp_path, story)
+
+
+def test_sessions_that_keep_ending_without_a_word_raise_one_alert(tmp_path: Path) -> None:
+    async def story(bench: UplinkBench) -> None:
+        bench.start()
+        for count in range(1, 8):
+            await bench.until(lambda: bench.uplink.status.connected)
+            bench.broker.drop("gateway")
+            await asyncio.sleep(0.001)
+            assert bench.ears.alerts == ([BrokerCode.UNSTEADY] if count >= UNSTEADY_COUNT else [])
 
     on_bench(tmp_path, story)
 
