@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 GATEWAY_LOCK_COUNT_MAX: Final = 16
 REVOKED_COUNT_MAX: Final = 128
+PROVIDER_CUT_COUNT_MAX: Final = 64
+"""Every list full, with names of up to 4 letters, fits both 512 CBOR items and 4,096 bytes."""
 CHECKPOINT_SIZE_MAX: Final = 600
 _AUD, _EXP, _IAT, _CTI = 3, 4, 6, 7
 _PRIVATE: Final = -70_001
@@ -81,7 +83,7 @@ class AuthorityState(SignedMap):
     )
     provider_iat_min_s: tuple[tuple[str, int], ...] = wire_field(
         (_PRIVATE, 4),
-        Many(Row(lambda provider, iat: (provider, iat), (Name(), Uint())), count_max=REVOKED_COUNT_MAX),
+        Many(Row(lambda provider, iat: (provider, iat), (Name(), Uint())), count_max=PROVIDER_CUT_COUNT_MAX),
     )
     """Grants of this provider issued before this second are void."""
 

@@ -84,7 +84,9 @@ class Office:
     def __init__(self, seed: bytes) -> None:
         self._seed = seed
         self.roots = tuple(self.signing_key(f"root-{number}") for number in range(3))
-        self.role_keys = {role: self.signing_key(f"role-{role.name}") for role in Role if role is not Role.ROOT}
+        self.role_keys: dict[Role, SigningKey] = {
+            role: self.signing_key(f"role-{role.name}") for role in Role if role is not Role.ROOT
+        }
 
     def token(self, label: str, size: int = 16) -> bytes:
         """Return bytes that only this label of this seed gives."""

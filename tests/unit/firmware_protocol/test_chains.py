@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 NOW_S = 1_800_000_000
 OFFICE = Office(b"chains")
-ROLE_KEYS: Mapping[Role, SigningKey] = {**OFFICE.role_keys}
+ROLE_KEYS = OFFICE.role_keys
 HOME = OFFICE.home("storgatan-1")
 ROOTS = OFFICE.root_public_keys
 SIGNED_KEYSET = OFFICE.keyset(now_s=NOW_S)
