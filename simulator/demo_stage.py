@@ -78,9 +78,10 @@ class People:
         self.stranger = Office(b"stranger").carer(home, PROVIDER, "mallory", now_s=now_s)
 
     def with_expired_grant(self) -> Holder:
-        """Anna with yesterday's grant."""
+        """Anna with yesterday's grant; its window is open, so that nothing but its end stands in the way."""
         start_s = self.now_s - GRANT_LIFE_S_MAX
-        return self._carer("anna", nbf_s=start_s, exp_s=start_s + 8 * HOUR_S)
+        window = (start_s, self.now_s + 8 * HOUR_S)
+        return self._carer("anna", nbf_s=start_s, exp_s=start_s + 8 * HOUR_S, windows=(window,))
 
     def with_later_window(self) -> Holder:
         """Anna with a grant of today whose visit begins in two hours."""
