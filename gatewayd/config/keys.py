@@ -31,9 +31,9 @@ def read_key_text(text: bytes) -> bytes:
     try:
         key = bytes.fromhex(digits.decode("ascii")) if len(digits) == _HEX_SIZE else _from_base64(digits)
     except ValueError:  # binascii.Error and UnicodeDecodeError are some
-        raise ValueError(f"is no key: {len(digits)} characters that are neither hex nor base64") from None
+        key = b""
     if len(key) != KEY_SIZE:
-        raise ValueError(f"is no key: {len(key)} bytes instead of {KEY_SIZE}")
+        raise ValueError(f"is no key: {len(digits)} characters, where hex has 64 and base64 43 or 44")
     return _not_blank(key)
 
 

@@ -51,7 +51,7 @@ def _address(value: str) -> str:
     return value.upper()
 
 
-Whole = Annotated[int, BeforeValidator(_no_bool)]
+NO_BOOL: Final = BeforeValidator(_no_bool)
 Text = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_plain)]
 FilePath = Annotated[Path, AfterValidator(_plain_path)]
 FileName = Annotated[Text, AfterValidator(_file_name)]
@@ -107,7 +107,7 @@ class MqttSection(Section):
 
     host: HostName
     """Name or address; the name that its certificate must have."""
-    port: Annotated[Whole, Field(ge=1, le=65_535)] | None = None
+    port: Annotated[int, Field(ge=1, le=65_535), NO_BOOL] | None = None
     """TCP port, 1 to 65535; absent: 8883, or 1883 without TLS."""
     protocol: Literal["5", "3.1.1"] = "5"
     """MQTT version, "5" or "3.1.1"."""
@@ -123,31 +123,31 @@ class MqttSection(Section):
     """PEM file of the authorities that may vouch for the broker; absent: the system's."""
     cert_file: FilePath | None = None
     """PEM file of this gateway's certificate; absent: none is shown."""
-    keepalive_s: Annotated[Whole, Field(ge=5, le=15)] = 10
+    keepalive_s: Annotated[int, Field(ge=5, le=15), NO_BOOL] = 10
     """Seconds between proofs of life, 5 to 15; a dead connection shows after one and a half of it."""
 
 
 class LimitsSection(Section):
     """How often doors may be opened: buckets that refill by one each `interval_ms`."""
 
-    lock_burst: Annotated[Whole, Field(ge=2, le=100)] = 12
+    lock_burst: Annotated[int, Field(ge=2, le=100), NO_BOOL] = 12
     """Movements of one lock at once, 2 to 100; one signer gets half of it."""
-    provider_burst: Annotated[Whole, Field(ge=2, le=10_000)] = 60
+    provider_burst: Annotated[int, Field(ge=2, le=10_000), NO_BOOL] = 60
     """Movements of one provider at this gateway at once, 2 to 10000."""
-    global_burst: Annotated[Whole, Field(ge=2, le=10_000)] = 120
+    global_burst: Annotated[int, Field(ge=2, le=10_000), NO_BOOL] = 120
     """Movements at this gateway at once, 2 to 10000."""
-    emergency_burst: Annotated[Whole, Field(ge=2, le=100)] = 10
+    emergency_burst: Annotated[int, Field(ge=2, le=100), NO_BOOL] = 10
     """Movements of one operator at one lock at once, 2 to 100; nobody else draws from it."""
-    interval_ms: Annotated[Whole, Field(ge=1_000, le=3_600_000)] = 60_000
+    interval_ms: Annotated[int, Field(ge=1_000, le=3_600_000), NO_BOOL] = 60_000
     """One movement comes back each so many milliseconds, 1000 to 3600000."""
 
 
 class JournalSection(Section):
     """The record of what happened."""
 
-    heartbeat_s: Annotated[Whole, Field(ge=60, le=86_400)] = 21_600
+    heartbeat_s: Annotated[int, Field(ge=60, le=86_400), NO_BOOL] = 21_600
     """Seconds between entries that only say that the gateway lives, 60 to 86400."""
-    retain_count: Annotated[Whole, Field(ge=0, le=1_000_000)] = 10_000
+    retain_count: Annotated[int, Field(ge=0, le=1_000_000), NO_BOOL] = 10_000
     """Entries that stay on disk after the central log has signed for them, 0 to 1000000."""
 
 
