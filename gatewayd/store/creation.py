@@ -22,34 +22,35 @@ def create_file(path: Path, *, log_id: bytes) -> None:
     Raises:
         StoreError: EXISTS: there is something at `path` already, whatever it is; FULL, READ_ONLY, IO.
     """
-    _refuse_existing(path)
+    _refuse_leftover_logs(path)
     new = path.with_name(f"{path.name}.new")
     try:
-        for leftover in (new, *_logs_of(new)):
-            leftover.unlink(missing_ok=True)
-        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        _fill(new, log_id)
+        _build_beside(new, log_id)
         os.link(new, path)  # unlike a rename it never replaces anything
         new.unlink()
         _sync_folder(path.parent)
     except FileExistsError:
-        raise StoreError(StoreCode.EXISTS, f"{path}: is there already") from None
+        new.unlink()
+        raise StoreError(StoreCode.EXISTS, f"{path}: is there already; a store is never made over another") from None
     except OSError as error:
         raise StoreError(StoreCode.IO, f"{path}: {error.strerror}") from error
 
 
-def _refuse_existing(path: Path) -> None:
+def _refuse_leftover_logs(path: Path) -> None:
     # A log left behind by a deleted file would be folded into the new one.
-    for file in (path, *_logs_of(path)):
-        if os.path.lexists(file):
-            raise StoreError(StoreCode.EXISTS, f"{file}: is there already; a store is never made over another")
+    for log in _logs_of(path):
+        if os.path.lexists(log):
+            raise StoreError(StoreCode.EXISTS, f"{log}: is there already; it belongs to a store that is gone")
 
 
 def _logs_of(path: Path) -> tuple[Path, ...]:
     return tuple(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal"))
 
 
-def _fill(new: Path, log_id: bytes) -> None:
+def _build_beside(new: Path, log_id: bytes) -> None:
+    for leftover in (new, *_logs_of(new)):
+        leftover.unlink(missing_ok=True)
+    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     database = Database(new, opening=Opening.NEW)
     try:
         build(database, log_id=log_id)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from firmware_protocol.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
-from firmware_protocol.merkle import EMPTY_ROOT, leaf_hash, root_of
+from firmware_protocol.merkle import EMPTY_ROOT, Frontier, leaf_hash, root_of
 from gatewayd.journal.journal import READ_COUNT_MAX, JournalError, Marks, SignedAt
 from gatewayd.journal.leaves import read_leaf
 from gatewayd.journal.receipts import ReceiptAccepted, ReceiptRefusal, ReceiptRefused, ResendFrom, RolledBack
@@ -206,6 +206,24 @@ def test_only_the_newest_checkpoints_are_remembered(bench: JournalBench) -> None
 
 def _parsed(note: bytes) -> Checkpoint:
     return Checkpoint.parse(note.partition(b"\n\n")[0] + b"\n")
+
+
+@pytest.mark.parametrize("size", [0, 3, 8])
+def test_the_tree_of_an_earlier_size_is_computed_from_the_entries(bench: JournalBench, size: int) -> None:
+    bench.beat(8)
+    hashes = [leaf_hash(leaf) for leaf in leaves(bench)]
+    tree = bench.run(lambda tx: bench.journal.tree_towards(tx, size=size, known=Frontier.empty()))
+    assert (tree.size, tree.root()) == (size, root_of(hashes[:size]))
+
+
+def test_a_tree_grows_from_one_that_is_known_and_past_what_was_pruned(bench: JournalBench) -> None:
+    received(bench, 8)
+    hashes = [leaf_hash(leaf) for leaf in leaves(bench)]
+    known = bench.run(lambda tx: bench.journal.tree_towards(tx, size=6, known=Frontier.empty()))
+    bench.run(lambda tx: bench.journal.prune(tx, 3))
+    for start in (known, Frontier.empty()):
+        tree = bench.run(partial(bench.journal.tree_towards, size=7, known=start))
+        assert tree.root() == root_of(hashes[:7])
 
 
 # --- receipts

@@ -17,9 +17,9 @@ import pytest
 
 from gatewayd.store import alarms
 from gatewayd.store.creation import create_file
-from gatewayd.store.database import APPLICATION_ID, SCHEMA_VERSION, Database, Dropped, Kept, Opening, Transaction
+from gatewayd.store.database import SCHEMA_VERSION, Database, Dropped, Kept, Opening, Transaction
 from gatewayd.store.faults import StoreCode, StoreError
-from gatewayd.store.schema import STEPS, migrate
+from gatewayd.store.schema import migrate
 from gatewayd.store.store import Store
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.journal_bench import LOG_ID
@@ -55,52 +55,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir() if file.is_file()}
 
 
-# --- making a store
-
-
-def test_a_new_store_is_whole_private_and_alone_in_its_folder(path: Path) -> None:
-    assert [file.name for file in path.parent.iterdir()] == ["store.db"]
-    assert path.stat().st_mode & 0o777 == 0o600
-    database = Database(path)
-    assert database.run(lambda tx: tx.execute("SELECT boot, log_id, log_size FROM gateway")) == [(0, LOG_ID, 0)]
-    database.close()
-
-
-@pytest.mark.parametrize("name", ["store.db", "store.db-wal", "store.db-journal"])
-def test_a_store_is_never_made_over_something_else(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"mine")
-    with pytest.raises(StoreError) as refused:
-        create_file(tmp_path / "store.db", log_id=LOG_ID)
-    assert refused.value.code == StoreCode.EXISTS
-    assert digests(tmp_path) == {name: hashlib.sha256(b"mine").hexdigest()}
-
-
-def test_a_store_is_never_made_over_a_dangling_link(tmp_path: Path) -> None:
-    (tmp_path / "store.db").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(StoreError) as refused:
-        create_file(tmp_path / "store.db", log_id=LOG_ID)
-    assert refused.value.code == StoreCode.EXISTS
-
-
-def test_what_a_power_cut_left_of_an_earlier_try_is_in_nobodys_way(tmp_path: Path) -> None:
-    for name in ("store.db.new", "store.db.new-wal", "store.db.new-journal"):
-        (tmp_path / name).write_bytes(b"half")
-    create_file(tmp_path / "store.db", log_id=LOG_ID)
-    assert [file.name for file in tmp_path.iterdir()] == ["store.db"]
-
-
-def test_a_store_cannot_be_made_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(StoreError) as refused:
-        create_file(tmp_path / "nowhere" / "store.db", log_id=LOG_ID)
-    assert refused.value.code == StoreCode.IO
-
-
-def test_the_file_says_whose_it_is_and_which_schema_it_has(path: Path) -> None:
-    database = Database(path)
-    assert database.run(lambda tx: tx.execute("PRAGMA application_id")) == [(APPLICATION_ID,)]
-    assert database.run(lambda tx: tx.execute("PRAGMA user_version")) == [(SCHEMA_VERSION,)]
-    assert len(STEPS) == SCHEMA_VERSION
-    database.close()
+# --- what it opens
 
 
 def test_settings_are_those_that_lose_nothing(path: Path) -> None:
@@ -367,6 +322,69 @@ def test_a_store_that_vanished_after_a_fault_is_not_made_anew(path: Path, disk: 
         database.run(put(2))
     assert refused.value.code == StoreCode.IO
     assert list(path.parent.glob("store.db")) == []
+
+
+def test_a_transaction_too_large_for_the_disk_leaves_nothing_of_itself(path: Path, disk: FaultyDisk) -> None:
+    # It outgrows the page cache, so that the fault comes in the middle of a statement.
+    def grow(tx: Transaction) -> None:
+        for number in range(100):
+            alarms.open_alarm(tx, bytes(8), bytes(100_000 + number), 1)
+
+    database = Database(path, vfs=disk.name)
+    database.run(put(1))
+    disk.fill()
+    outcomes = database.run_batch([put(2), grow, put(3)])
+    assert [str(each.error).split(":")[0] for each in outcomes if isinstance(each, Dropped)] == [StoreCode.FULL] * 3
+    disk.mend()
+    assert database.run(numbers) == [1]
+    database.close()
+
+
+@pytest.mark.parametrize("fault", [FaultyDisk.fail_next_sync, FaultyDisk.fill], ids=["fsync", "full"])
+def test_a_close_that_fails_says_so_and_keeps_what_was_committed(
+    path: Path, disk: FaultyDisk, fault: Callable[[FaultyDisk], None]
+) -> None:
+    database = Database(path, vfs=disk.name)
+    database.run(put(1))
+    fault(disk)
+    with pytest.raises(StoreError):
+        database.close()
+    disk.mend()
+    again = Database(path)
+    assert again.run(numbers) == [1]
+    again.close()
+
+
+def test_a_stream_that_the_schema_does_not_allow_says_so(path: Path) -> None:
+    database = Database(path)
+    with pytest.raises(StoreError) as refused:
+        list(database.stream("SELECT nothing FROM nowhere"))
+    assert refused.value.code == StoreCode.MISUSE
+    database.close()
+
+
+def test_a_rollback_inside_a_work_that_raises_keeps_its_own_reason(path: Path) -> None:
+    def lose(tx: Transaction) -> None:
+        tx.execute("ROLLBACK")
+        tx.execute("INSERT INTO nowhere VALUES (1)")
+
+    database = Database(path)
+    with pytest.raises(StoreError) as refused:
+        database.run(lose)
+    assert refused.value.code == StoreCode.MISUSE
+    database.close()
+
+
+def test_a_stop_in_the_middle_of_a_transaction_leaves_it_open_for_nobody(path: Path) -> None:
+    def stop(tx: Transaction) -> None:
+        put(1)(tx)
+        raise KeyboardInterrupt
+
+    database = Database(path)
+    with pytest.raises(KeyboardInterrupt):
+        database.run(stop)
+    assert database.run(numbers) == []
+    database.close()
 
 
 def test_a_work_that_hides_a_fault_from_us_acknowledges_nothing(path: Path) -> None:

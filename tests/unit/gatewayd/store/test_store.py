@@ -229,3 +229,12 @@ async def test_nothing_reaches_the_disk_while_nothing_is_asked_and_nothing_chang
         await store.run(names)
     assert (disk.write_count, disk.sync_count) == before
     await store.close()
+
+
+async def test_a_writer_that_was_stopped_hangs_nobody(store: Store) -> None:
+    def stop(_: Transaction) -> None:
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        await store.run(stop)
+    assert await store.run(put("a")) == "a"
