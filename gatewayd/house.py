@@ -258,8 +258,13 @@ class House:
             timekeeper=self.base.timekeeper,
             statements=self.statements,
             alerts=self.alerts,
-            changed=self._changed.set,
+            changed=self._note_receipt,
         )
+
+    def _note_receipt(self) -> None:
+        self._changed.set()
+        for link in self.links.values():
+            link.note_received()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Live until `stop` is set; then let a movement that is under way end, and leave properly.

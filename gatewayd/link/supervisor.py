@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+import contextlib
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import structlog
@@ -24,6 +24,7 @@ from gatewayd.link.outages import Outages
 from gatewayd.link.ports import DoorObserved, LinkStatus
 from gatewayd.link.radio import RadioCode, RadioError
 from gatewayd.link.relay_channel import RelayChannels
+from gatewayd.stopping import run_apart
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -154,8 +155,7 @@ class LinkSupervisor:
         self._enter(LinkEvent.STARTED)
         try:
             while True:
-                self._enter(await self._act())
-                _obey_cancellation()
+                self._enter(await run_apart(self._act()))
         finally:
             # Cancelled, or a bug: either way no link may be left that nobody watches.
             await self._drop()
@@ -300,12 +300,11 @@ class LinkSupervisor:
 
     async def _refresh(self, client: LockClient) -> NoReturn:
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REFRESH_MS / 1_000):
                     await self._state_due.wait()
-            except TimeoutError:
-                if client.renewal_due:
-                    raise _RenewalDueError from None
+            if client.renewal_due:
+                raise _RenewalDueError
             self._state_due.clear()
             await self._read_state(client)
 
@@ -368,7 +367,7 @@ class _RenewalDueError(Exception):
     """The session is old or nearly used up; not a fault, but it ends the tasks of a session as one does."""
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _radio_patience(timeout_ms: int, code: RadioCode) -> AsyncIterator[None]:
     """Give up a radio that does not give up by itself.
 
@@ -380,13 +379,6 @@ async def _radio_patience(timeout_ms: int, code: RadioCode) -> AsyncIterator[Non
             yield
     except TimeoutError:
         raise RadioError(code, "the radio hangs") from None
-
-
-def _obey_cancellation() -> None:
-    """End the task if it was cancelled: a TaskGroup forgets that where a child failed in the same turn of the loop."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def _first(faults: BaseExceptionGroup[LinkFault]) -> LinkFault:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from gatewayd.stopping import run_apart
 from gatewayd.uplink.documents import GatewayState
 from gatewayd.uplink.seam import BrokerCode, BrokerError, Outgoing
 
@@ -104,7 +105,7 @@ class Uplink:
     async def _session_until_error(self) -> BrokerError:
         error = BrokerError(BrokerCode.LOST)
         try:
-            await self._one_session()
+            await run_apart(self._one_session())
         except* BrokerError as group:
             error = _first(group)
         return error

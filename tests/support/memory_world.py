@@ -18,7 +18,7 @@ from firmware_protocol.relay import AnswerKind, RelayAnswer
 from firmware_protocol.signed import open_signed
 from firmware_protocol.statements import CommandReceipt, GatewayInfo
 from firmware_protocol.topics import Topics
-from firmware_protocol.vocabulary import Role
+from firmware_protocol.vocabulary import Bolt, Role
 from gatewayd.house import House, Plan, Seams, open_house
 from gatewayd.identity import Identity
 from gatewayd.link.radio import RadioError
@@ -272,6 +272,11 @@ class MemoryWorld:
     def send(self, topic: str, payload: bytes) -> None:
         """Publish as somebody of the world's."""
         self.broker.send(Incoming(topic=topic, payload=payload, retained=False))
+
+    def relock(self) -> None:
+        """Let a hand inside turn the knob, if the bolt is withdrawn."""
+        if self.mechanics.bolt is Bolt.UNLOCKED:
+            self.mechanics.hand_turns_knob()
 
     # Truth.
 
