@@ -62,7 +62,7 @@ class TestHome:
         return verify_bundle(raw, known=self.known)
 
     def over_mqtt(self, holder: Holder, *, command: str = "command", **options: Any) -> VerifiedBundle:
-        chosen = {"epoch": self.epoch.value, "issued_s": 100, "now_s": NOW_S} | options
+        chosen: dict[str, Any] = {"epoch": self.epoch.value, "issued_s": 100, "now_s": NOW_S} | options
         raw = unlock_over_mqtt(holder, self.home, command_id=self.office.token(command), **chosen)
         return verify_bundle(raw, known=self.known)
 
