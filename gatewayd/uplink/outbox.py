@@ -69,7 +69,8 @@ class Outbox:
         """Size of the checkpoint that waits for its receipt."""
         self._quiet_until_s = 0.0
         """Before this neither the same checkpoint is offered again nor a refused entry tried."""
-        self._refusals = Refusals(alerts)
+        self._entries = Refusals(alerts, "entries")
+        self._checkpoints = Refusals(alerts, "checkpoints")
 
     async def run(self, session: BrokerSession) -> None:
         """Drain over one session until it ends.
@@ -125,7 +126,7 @@ class Outbox:
         self._sent = max(marks.oldest, marks.sent if self._sent is None else self._sent)
         if self._rewind_to is not None:
             await self._rewind(self._sent, self._rewind_to)
-        if self._quiet_s() > 0 and (self._refusals.lasting or self._offered == marks.size):
+        if self._quiet_s() > 0 and (self._is_refused() or self._offered == marks.size):
             return self._quiet_s()
         if not await self._drain(session, self._sent):
             return self._fall_quiet()
@@ -139,6 +140,9 @@ class Outbox:
             return
         log.info("outbox.rewound", to=rewound)
         self._sent, self._asked_again = rewound, True
+
+    def _is_refused(self) -> bool:
+        return self._entries.lasting or self._checkpoints.lasting
 
     def _rewind_wanted(self) -> bool:
         return self._rewind_to is not None
@@ -156,14 +160,14 @@ class Outbox:
                 read.extend(await self._ledger.entries(following, count, READ_SIZE_MAX))
                 end = end if read else following  # what is appended from now on is for the next turn
             # While it is refused, the broker is asked with one entry and not with a windowful.
-            while read and len(window) < (1 if self._refusals.lasting else WINDOW_COUNT):
+            while read and len(window) < (1 if self._entries.lasting else WINDOW_COUNT):
                 index, leaf = read.popleft()
                 window.append((index, session.publish(Outgoing(topic=self._topics.log_entries, payload=leaf))))
                 following = index + 1
             if not window:
                 return True
             index, answered = window.popleft()
-            if not await self._refusals.was_taken(answered):
+            if not await self._entries.was_taken(answered):
                 await asyncio.gather(*(later for _, later in window))
                 return False
             self._sent = index + 1
@@ -171,10 +175,10 @@ class Outbox:
     async def _offer_checkpoint(self, session: BrokerSession, sent: int) -> float | None:
         note = await self._ledger.offer(sent, again=self._asked_again)
         if note is not None:
-            if sent != self._offered and not self._refusals.lasting:
+            if sent != self._offered and not self._is_refused():
                 self._patience.reset()
             message = Outgoing(topic=self._topics.log_checkpoint, payload=note)
-            if not await self._refusals.was_taken(session.publish(message)):
+            if not await self._checkpoints.was_taken(session.publish(message)):
                 return self._fall_quiet()
             self._offered = sent
         if (await self._ledger.marks()).size > sent:
@@ -200,8 +204,9 @@ class Outbox:
 class Refusals:
     """Watches whether the broker takes what is published, and has somebody told where it goes on refusing."""
 
-    def __init__(self, alerts: Alerts) -> None:
+    def __init__(self, alerts: Alerts, what: str) -> None:
         self._alerts = alerts
+        self._what = what
         self._since_s: float | None = None
         self._alerted = False
 
@@ -223,8 +228,8 @@ class Refusals:
         now_s = asyncio.get_running_loop().time()
         if self._since_s is None:
             self._since_s = now_s
-            log.warning("outbox.refused", outcome=outcome.value)
+            log.warning("outbox.refused", what=self._what, outcome=outcome.value)
         elif now_s - self._since_s >= ALERT_AFTER_S and not self._alerted:
             self._alerted = True
-            await self._alerts.alert(f"log.{outcome.value}", "the central log does not get our entries")
+            await self._alerts.alert(f"log.{outcome.value}", f"the central log does not get our {self._what}")
         return False

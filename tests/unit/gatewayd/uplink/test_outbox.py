@@ -127,6 +127,22 @@ def test_a_refused_entry_is_not_sent_and_is_tried_again(tmp_path: Path) -> None:
     on_bench(tmp_path, story)
 
 
+def test_a_checkpoint_that_is_refused_raises_an_alert_though_entries_are_taken(tmp_path: Path) -> None:
+    async def story(bench: UplinkBench) -> None:
+        bench.central.connect()
+        bench.broker.refused_topics.add(bench.topics.log_checkpoint)
+        bench.start()
+        for _ in range(6):
+            await bench.append(1)
+            await asyncio.sleep(10)
+        assert bench.ears.alerts == ["log.refused"]
+        assert "checkpoints" in bench.ears.alert_details["log.refused"]
+        bench.broker.refused_topics.clear()
+        await bench.until_received(6)
+
+    on_bench(tmp_path, story)
+
+
 def test_appending_does_not_shorten_the_wait_after_a_refusal(tmp_path: Path) -> None:
     async def story(bench: UplinkBench) -> None:
         await bench.append(1)

@@ -10,8 +10,8 @@ import pytest
 
 from gatewayd.uplink.seam import BrokerCode, BrokerError, Incoming, Outgoing
 from gatewayd.uplink.uplink import BACKOFF_S_MAX, STEADY_S, UNSTEADY_COUNT
-from tests.support.memory_broker import MemoryBroker
 from tests.support.inline_executor import InlineExecutor
+from tests.support.memory_broker import MemoryBroker
 from tests.support.uplink_bench import BOOT, UplinkBench
 from tests.support.virtual_loop import run_virtual
 
