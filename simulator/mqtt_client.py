@@ -56,7 +56,7 @@ class MqttClient:
     """`async with MqttClient(port=…, client_id=…, version=…) as client`; entering connects."""
 
     def __init__(self, *, port: int, client_id: str, version: MqttVersion) -> None:
-        self.version = version
+        self._version = version
         self._port = port
         self._loop = asyncio.get_running_loop()
         self._connected: asyncio.Future[None] = self._loop.create_future()
@@ -101,9 +101,9 @@ class MqttClient:
         await self.close()
 
     @property
-    def is_lost(self) -> bool:
-        """Whether the session has ended."""
-        return self._lost.done()
+    def version(self) -> MqttVersion:
+        """Which MQTT is spoken."""
+        return self._version
 
     async def close(self) -> None:
         """Say goodbye; does nothing the second time."""
@@ -152,7 +152,7 @@ class MqttClient:
             await self._news.wait()
 
     def _properties(self, response_topic: str | None, correlation: bytes | None) -> Properties | None:
-        if self.version is not MqttVersion.V5 or (response_topic is None and correlation is None):
+        if self._version is not MqttVersion.V5 or (response_topic is None and correlation is None):
             return None
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho gives it no annotations
         if response_topic is not None:
