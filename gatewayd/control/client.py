@@ -128,7 +128,8 @@ class ControlClient:
 
     def _unreachable(self, error: OSError) -> ControlError:
         return ControlError(
-            ControlCode.UNREACHABLE, f"{self._path}: {error.strerror or error or 'no answer'}; is gatewayd running?"
+            ControlCode.UNREACHABLE,
+            f"{self._path}: {error.strerror or str(error) or 'no answer'}; is gatewayd running?",
         )
 
 
