@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
+from firmware_protocol.lock_log import chain
 from gatewayd.journal.events import LinkLost, LinkRaised, LockHeadSigned, LockLogRestarted, LockRecorded
 from gatewayd.link.ports import SessionReserved
 from gatewayd.store import locks
@@ -67,8 +68,11 @@ class LockLedger:
         """See `LinkLedger.commit_records`."""
 
         def work(page: Page) -> None:
+            held = locks.load_log_position(page.tx, lock_id)
+            previous = (held or after.start(after.log_id)).head
             for entry in entries:
-                index = page.append(_recorded(lock_id, after.log_id, entry))
+                index = page.append(_recorded(lock_id, after.log_id, entry, previous))
+                previous = chain(previous, entry.raw)
                 locks.note_lock_record(page.tx, lock_id, after.log_id, entry.record.seq, index)
             locks.save_log_position(page.tx, lock_id, after)
 
@@ -87,13 +91,14 @@ class LockLedger:
         await self._recorder.record(LinkLost(lock_id=lock_id, code=code))
 
 
-def _recorded(lock_id: bytes, log_id: bytes, entry: LockEntry) -> LockRecorded:
+def _recorded(lock_id: bytes, log_id: bytes, entry: LockEntry, previous: bytes) -> LockRecorded:
     record = entry.record
     return LockRecorded(
         lock_id=lock_id,
         log_id=log_id.hex(),
         seq=record.seq,
         record=base64.b64encode(entry.raw).decode(),
+        previous=previous.hex(),
         kind=record.type.name.lower(),
         boot=record.boot,
         up_s=record.up_s,

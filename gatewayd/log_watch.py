@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from gatewayd.store import commands
 from gatewayd.store.store import StoreError
 
 if TYPE_CHECKING:
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
     from gatewayd.alerts import Alerts
     from gatewayd.journal.journal import Journal, SignedAt
     from gatewayd.statements import Statements
-    from gatewayd.store.store import Store
+    from gatewayd.store.store import Store, Transaction
     from gatewayd.timekeeper import TimeKeeper
+
+SEEN_KEPT_S: Final = 48 * 3_600
+"""How long a decided command is remembered, by proven time; the protocol asks for 24 h."""
 
 _log = structlog.get_logger()
 
@@ -52,11 +56,17 @@ class LogWatch:
         if signed_at is not None and signed_at.boot == self._boot:
             # CLOCK_BOOTTIME of an earlier start may be that of an earlier boot: it bounds nothing now.
             self._timekeeper.take_receipt(time_s=time_s, signed_boottime_ms=signed_at.boottime_ms)
+        # Taken on the loop: the transaction runs on the writer's thread.
+        before_s = self._timekeeper.interval().lo_s - SEEN_KEPT_S
         try:
-            await self._store.run(lambda tx: self._journal.prune(tx, self._retain_count))
+            await self._store.run(lambda tx: self._prune(tx, before_s))
         except StoreError as error:
             _log.warning("store.unavailable", code=error.code)
         self._changed()
+
+    def _prune(self, tx: Transaction, seen_before_s: int) -> None:
+        self._journal.prune(tx, self._retain_count)
+        commands.prune_seen(tx, seen_before_s)
 
     async def rolled_back(self, checkpoint: Checkpoint) -> None:
         """See `LogWatcher.rolled_back`: somebody wrote under our key what our journal does not hold."""
