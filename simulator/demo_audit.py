@@ -51,7 +51,7 @@ async def audit(stage: Stage) -> None:
     records = await stage.world.lock_log()
     holdings = stage.world.look_at_central(lambda store: _holdings(store, stage.people.home.lock_id))
     if holdings is None:
-        stage.check(Promise.EVENTS, False, "the central log holds nothing")  # noqa: FBT003 - what was found
+        stage.check(Promise.EVENTS, held=False, detail="the central log holds nothing")
         return
     _check_tree(stage, holdings)
     _check_commands(stage, holdings)
@@ -60,7 +60,7 @@ async def audit(stage: Stage) -> None:
     _check_lock_chain(stage, holdings, records)
     await _check_order_of_acts(stage, holdings)
     alarms = [f"{alarm.code} ({alarm.detail})" for alarm in holdings.alarms]
-    stage.check(Promise.NO_ALARM, not alarms, "; ".join(alarms))
+    stage.check(Promise.NO_ALARM, held=not alarms, detail="; ".join(alarms))
     _summarize(stage, holdings)
     size, count = holdings.log.frontier.size, len(records)
     stage.teller.scene(6, f"{size} events verified against tree and signature, {count} lock records against its chain")
@@ -87,19 +87,23 @@ def _check_tree(stage: Stage, holdings: Holdings) -> None:
     stated = None if note is None else Checkpoint.parse(parse_note(note).text)
     root = root_of([leaf_hash(leaf.raw) for leaf in holdings.leaves])
     held = stated is not None and (stated.size, stated.root) == (len(holdings.leaves), root)
-    stage.check(Promise.TREE, held and holdings.receipt_count > 0, "entries and signed checkpoint do not agree")
+    stage.check(
+        Promise.TREE, held=held and holdings.receipt_count > 0, detail="entries and signed checkpoint do not agree"
+    )
     indices = [leaf.index for leaf in holdings.leaves]
-    stage.check(Promise.EVENTS, indices == list(range(len(indices))), "the entries are not 0, 1, 2 …")
+    stage.check(Promise.EVENTS, held=indices == list(range(len(indices))), detail="the entries are not 0, 1, 2 …")
 
 
 def _check_commands(stage: Stage, holdings: Holdings) -> None:
     decided = [(leaf.data["command_id"], leaf.data["code"]) for leaf in holdings.of(DECIDED)]
     expected = [(sent.command_id.hex(), sent.decision.dotted) for sent in stage.book.sent]
-    stage.check(Promise.EVENTS, decided == expected, _difference("decisions", decided, expected, stage))
+    stage.check(Promise.EVENTS, held=decided == expected, detail=_difference("decisions", decided, expected, stage))
     outcomes = [leaf.data["command_id"] for leaf in holdings.of(OUTCOME)]
     permitted = [sent.command_id.hex() for sent in stage.book.sent if sent.decision is Code.PERMITTED]
     stage.check(
-        Promise.EVENTS, sorted(outcomes) == sorted(permitted), _difference("outcomes", outcomes, permitted, stage)
+        Promise.EVENTS,
+        held=sorted(outcomes) == sorted(permitted),
+        detail=_difference("outcomes", outcomes, permitted, stage),
     )
 
 
@@ -118,30 +122,32 @@ def _check_reasons(stage: Stage, holdings: Holdings) -> None:
     denied = {leaf.data["code"] for leaf in holdings.of(DENIED)}
     wanted = {sent.decision.dotted for sent in stage.book.sent}
     missing = (wanted - decided) | ({Code.UNKNOWN_SIGNER.dotted, Code.BAD_SIGNATURE.dotted} - denied)
-    stage.check(Promise.REASONS, not missing, f"not in the log: {', '.join(sorted(missing))}")
+    stage.check(Promise.REASONS, held=not missing, detail=f"not in the log: {', '.join(sorted(missing))}")
 
 
 def _check_records(stage: Stage, holdings: Holdings, records: Sequence[bytes]) -> None:
     copied = [base64.b64decode(leaf.data["record"]) for leaf in holdings.of(RECORDED)]
     known = list(records[: len(copied)])
     held = copied == known and len(records) == len(copied)
-    stage.check(Promise.EVENTS, held, f"{len(copied)} lock records arrived, the lock has {len(records)}")
+    stage.check(Promise.EVENTS, held=held, detail=f"{len(copied)} lock records arrived, the lock has {len(records)}")
     marks = {(leaf.data["kind"], leaf.data["replayed"]) for leaf in holdings.of(RECORDED)}
     wanted = {(kind.name.lower(), True) for kind in _OUTAGE_KINDS}
-    stage.check(Promise.REPLAYED, wanted <= marks, f"not marked: {sorted(kind for kind, _ in wanted - marks)}")
+    stage.check(
+        Promise.REPLAYED, held=wanted <= marks, detail=f"not marked: {sorted(kind for kind, _ in wanted - marks)}"
+    )
 
 
 def _check_lock_chain(stage: Stage, holdings: Holdings, records: Sequence[bytes]) -> None:
     last = holdings.last_record
     if last is None:
-        stage.check(Promise.LOCK_CHAIN, False, "the central log has followed no lock")  # noqa: FBT003 - what was found
+        stage.check(Promise.LOCK_CHAIN, held=False, detail="the central log has followed no lock")
         return
     head = genesis(last.log_id)
     for record in records[: last.seq]:
         head = chain(head, record)
     detail = f"followed to record {last.seq} of {len(records)}, signed by the lock up to {holdings.signed_seq}"
     held = last.head == head and last.seq == len(records) and holdings.signed_seq == last.seq
-    stage.check(Promise.LOCK_CHAIN, held, detail)
+    stage.check(Promise.LOCK_CHAIN, held=held, detail=detail)
 
 
 async def _check_order_of_acts(stage: Stage, holdings: Holdings) -> None:
@@ -160,10 +166,10 @@ async def _check_order_of_acts(stage: Stage, holdings: Holdings) -> None:
         first = permitted.get(command_id)
         held = first is not None and first < recorded.get(command_id, -1)
         label = labels.get(command_id, command_id)
-        stage.check(Promise.RESERVE_FIRST, held, f"{label}: no decision was durable before the bolt moved")
+        stage.check(Promise.RESERVE_FIRST, held=held, detail=f"{label}: no decision was durable before the bolt moved")
     repeated = [labels.get(command_id, command_id) for command_id, count in intents.items() if count > 1]
     repeated += [labels.get(each, each) for each, count in Counter(movements).items() if count > 1]
-    stage.check(Promise.NO_RESEND, not repeated, f"moved or sent twice: {', '.join(repeated)}")
+    stage.check(Promise.NO_RESEND, held=not repeated, detail=f"moved or sent twice: {', '.join(repeated)}")
 
 
 def _permits(leaf: Leaf) -> bool:

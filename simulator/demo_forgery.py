@@ -35,13 +35,13 @@ async def past_is_rewritten(stage: Stage) -> None:
     believed_count = _count(stage, RECORDED) - known_count
     held = noticed and believed_count == 0
     found = f"{'an alert' if noticed else 'no alert'}, {believed_count} of its records believed"
-    stage.check(Promise.LOCK_CHAIN, held, f"a rewritten past: {found}")
+    stage.check(Promise.LOCK_CHAIN, held=held, detail=f"a rewritten past: {found}")
     stage.teller.scene(6, f"the lock's memory is swapped for one with another past: {found}")
     await world.lock.stop()
     world.files.lock_flash.write_bytes(honest)
     await world.start_lock()
     told = await poll(lambda: _is_more_than(stage, known_count), timeout_s=NOTICE_S_MAX)
-    stage.check(Promise.LOCK_CHAIN, told, "the honest memory is back, and its log is not read on")
+    stage.check(Promise.LOCK_CHAIN, held=told, detail="the honest memory is back, and its log is not read on")
     stage.teller.scene(6, "the honest memory is put back, and its log is read on")
 
 

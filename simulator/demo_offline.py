@@ -59,7 +59,7 @@ async def carer_opens(stage: Stage) -> Opened:
     opened = await open_at_door(stage, "anna opens", stage.people.unlock(stage.people.anna), Code.PERMITTED)
     moved = await stage.motor_count() - before
     found = f"{name(opened.visit.final)}, {moved} movements"
-    stage.check(Promise.OFFLINE_UNLOCK, (opened.visit.final, moved) == (Code.DONE, 1), found)
+    stage.check(Promise.OFFLINE_UNLOCK, held=(opened.visit.final, moved) == (Code.DONE, 1), detail=found)
     if opened.visit.decided_ms is not None:
         stage.summary.latencies_ms["unlock at the door, decided"] = opened.visit.decided_ms
     stage.summary.latencies_ms["unlock at the door, bolt moved"] = opened.visit.elapsed_ms
@@ -82,7 +82,7 @@ async def much_is_refused(stage: Stage, opened: Opened) -> None:
     await _strangers(stage)
     await _replayed(stage, opened)
     moved = await stage.motor_count() - before
-    stage.check(Promise.REFUSALS_STILL, moved == 0, f"{moved} movements by commands that had to be refused")
+    stage.check(Promise.REFUSALS_STILL, held=moved == 0, detail=f"{moved} movements by commands that had to be refused")
     await _one_too_many(stage)
     await stage.lock_by_hand()
 
@@ -94,7 +94,9 @@ async def berit_is_limited(stage: Stage, promise: Promise, label: str) -> Visit:
     moved = await stage.motor_count() - before
     retry_after_s = asked.visit.receipts[-1].retry_after_s if asked.visit.receipts else None
     held = asked.visit.final is Code.RATE_LIMITED and retry_after_s is not None and moved == 0
-    stage.check(promise, held, f"{name(asked.visit.final)}, come back in {retry_after_s} s, {moved} movements")
+    stage.check(
+        promise, held=held, detail=f"{name(asked.visit.final)}, come back in {retry_after_s} s, {moved} movements"
+    )
     return asked.visit
 
 
@@ -103,7 +105,9 @@ async def _refused(stage: Stage, promise: Promise, label: str, make: Callable[[b
     asked = await open_at_door(stage, label, make, code)
     moved = await stage.motor_count() - before
     held = asked.visit.final is code and moved == 0
-    stage.check(promise, held, f"{label}: {name(asked.visit.final)} instead of {code.dotted}, {moved} movements")
+    stage.check(
+        promise, held=held, detail=f"{label}: {name(asked.visit.final)} instead of {code.dotted}, {moved} movements"
+    )
     stage.teller.scene(4, f"{label}: {name(asked.visit.final)}")
     await stage.lock_by_hand()
 
@@ -116,11 +120,11 @@ async def _strangers(stage: Stage) -> None:
     for promise, visit in ((Promise.UNKNOWN_SIGNER, unknown), (Promise.FLIPPED_BIT, flipped)):
         turned_away = visit.denied or visit.closed is Code.DENIED
         told = f"receipts {[receipt.code.dotted for receipt in visit.receipts]}, closed {name(visit.closed)}"
-        stage.check(promise, turned_away and not visit.receipts and visit.info is None, told)
+        stage.check(promise, held=turned_away and not visit.receipts and visit.info is None, detail=told)
     told_count = sum(visit.denied for visit in (unknown, flipped))
     apart_ms = abs(unknown.elapsed_ms - flipped.elapsed_ms)
     held = told_count == 1 or (told_count > 1 and apart_ms >= SAME_MOMENT_MS)
-    stage.check(Promise.DENIED_PACE, held, f"{told_count} told within {apart_ms} ms")
+    stage.check(Promise.DENIED_PACE, held=held, detail=f"{told_count} told within {apart_ms} ms")
     stage.teller.scene(4, f"an unknown key and a flipped bit, at once: {told_count} DENIED, no reason given")
 
 
@@ -128,9 +132,9 @@ async def _replayed(stage: Stage, opened: Opened) -> None:
     before = await stage.motor_count()
     again = await stage.phones.visit(lambda _challenge: opened.bundle)
     moved = await stage.motor_count() - before
-    stage.check(Promise.REPLAY, moved == 0, f"{moved} movements by the same bytes at the door")
+    stage.check(Promise.REPLAY, held=moved == 0, detail=f"{moved} movements by the same bytes at the door")
     answered = bool(again.raw_receipts) and set(again.raw_receipts) <= set(opened.visit.raw_receipts)
-    stage.check(Promise.REPLAY_ANSWERED, answered, f"{name(again.final)} instead of the receipt on record")
+    stage.check(Promise.REPLAY_ANSWERED, held=answered, detail=f"{name(again.final)} instead of the receipt on record")
     stage.teller.scene(4, f"anna's bytes of scene 3 again: {name(again.final)} from the record, nothing moves")
 
 
@@ -139,7 +143,7 @@ async def _one_too_many(stage: Stage) -> None:
         make = stage.people.unlock(stage.people.berit)
         opened = await open_at_door(stage, f"berit opens, {number} of {SIGNER_BURST}", make, Code.PERMITTED)
         found = f"berit's {number}. of {SIGNER_BURST}: {name(opened.visit.final)}"
-        stage.check(Promise.LIMIT, opened.visit.final is Code.DONE, found)
+        stage.check(Promise.LIMIT, held=opened.visit.final is Code.DONE, detail=found)
     await stage.lock_by_hand()
     visit = await berit_is_limited(stage, Promise.LIMIT, "berit opens once too often")
     retry_after_s = visit.receipts[-1].retry_after_s if visit.receipts else None

@@ -55,12 +55,12 @@ async def link_comes_up(stage: Stage, centre: AlarmCentre) -> None:
     began_ms = stage.teller.elapsed_ms
     await world.gateway.start()
     up = await poll(lambda: _link_is_up(stage), timeout_s=LINK_S_MAX)
-    stage.check(Promise.LINK_UP, bool(up), f"no session with the lock after {LINK_S_MAX:.0f} s")
+    stage.check(Promise.LINK_UP, held=bool(up), detail=f"no session with the lock after {LINK_S_MAX:.0f} s")
     stage.summary.latencies_ms["start to encrypted link"] = stage.teller.elapsed_ms - began_ms
     stage.teller.scene(1, "the daemon is up; Noise KK with the lock over real ATT")
     await _check_shown_state(stage, centre)
     fresh = await poll(lambda: _is_fresh(stage), timeout_s=RECEIPT_S_MAX)
-    stage.check(Promise.TIME_PROVEN, bool(fresh), f"not fresh after {RECEIPT_S_MAX:.0f} s")
+    stage.check(Promise.TIME_PROVEN, held=bool(fresh), detail=f"not fresh after {RECEIPT_S_MAX:.0f} s")
     stage.teller.scene(1, "the central log has signed a first receipt: time is proven, tier fresh")
 
 
@@ -68,14 +68,14 @@ async def alarm_centre_unlocks(stage: Stage, centre: AlarmCentre) -> None:
     """Scene 2: an alarm is open, one operator unlocks over MQTT, and the bolt moves once."""
     bundle = await _emergency_bundle(stage, centre)
     if bundle is None:
-        stage.check(Promise.EMERGENCY_UNLOCK, False, "the gateway did not say where it stands")  # noqa: FBT003
+        stage.check(Promise.EMERGENCY_UNLOCK, held=False, detail="the gateway did not say where it stands")
         return
     sent = stage.book.note("alarm centre unlocks", bundle, Code.PERMITTED)
     reply = await centre.command(bundle, patience_ms=COMMAND_MS_MAX)
     moved = await stage.motor_count(sent.command_id)
     stage.check_answers(sent.label, reply)
     found = f"{_name(reply.final)}, {moved} movements"
-    stage.check(Promise.EMERGENCY_UNLOCK, (reply.final, moved) == (Code.DONE, 1), found)
+    stage.check(Promise.EMERGENCY_UNLOCK, held=(reply.final, moved) == (Code.DONE, 1), detail=found)
     _note_latency(stage, "emergency unlock", reply.decided_ms, reply.elapsed_ms)
     stage.teller.scene(2, f"the alarm centre unlocks over MQTT {stage.world.mqtt}: {found}")
     again = await centre.command(bundle, patience_ms=COMMAND_MS_MAX)
@@ -106,9 +106,9 @@ async def _emergency_bundle(stage: Stage, centre: AlarmCentre) -> bytes | None:
 
 async def _check_repeated(stage: Stage, command_id: bytes, again: tuple[bytes, ...], before: tuple[bytes, ...]) -> None:
     moved = await stage.motor_count(command_id)
-    stage.check(Promise.REPLAY, moved == 1, f"{moved} movements by one command over MQTT")
+    stage.check(Promise.REPLAY, held=moved == 1, detail=f"{moved} movements by one command over MQTT")
     answered = bool(again) and set(again) <= set(before)
-    stage.check(Promise.REPLAY_ANSWERED, answered, "another answer over MQTT than the one on record")
+    stage.check(Promise.REPLAY_ANSWERED, held=answered, detail="another answer over MQTT than the one on record")
 
 
 async def _check_shown_state(stage: Stage, centre: AlarmCentre) -> None:
@@ -118,7 +118,7 @@ async def _check_shown_state(stage: Stage, centre: AlarmCentre) -> None:
         async with asyncio.timeout(SHOWN_S_MAX):
             document = json.loads((await centre.wait_shown(topic)).payload)
     has_age = {"observed_at", "age_s", "stale_after_s"} <= document.keys()
-    stage.check(Promise.STATE_HAS_AGE, has_age, f"shown: {document or 'nothing'}")
+    stage.check(Promise.STATE_HAS_AGE, held=has_age, detail=f"shown: {document or 'nothing'}")
     shown = f"{document.get('bolt')}, door {document.get('door')}, {document.get('age_s')} s old"
     stage.teller.scene(1, f"the door is shown on MQTT: {shown}")
 

@@ -34,7 +34,7 @@ async def gateway_dies_and_returns(stage: Stage) -> bytes:
     status = await poll(lambda: _returned(stage), timeout_s=RETURN_S_MAX)
     stage.summary.latencies_ms["restart to trusted time"] = stage.teller.elapsed_ms - began_ms
     tier = "no link" if not status else status["tier"]
-    stage.check(Promise.TIER_RESTORED, tier in PROVEN_TIERS, f"tier: {tier}")
+    stage.check(Promise.TIER_RESTORED, held=tier in PROVEN_TIERS, detail=f"tier: {tier}")
     stage.teller.scene(5, f"the gateway is back, still offline: tier {tier} by the lock's clock")
     await _asked_not_moved(stage, bundle)
     await _same_carer_opens(stage)
@@ -85,14 +85,14 @@ async def _returned(stage: Stage) -> dict[str, object] | None:
 async def _asked_not_moved(stage: Stage, bundle: bytes) -> None:
     """The bolt was thrown by hand meanwhile, so a movement that is sent twice would show."""
     if not bundle:
-        stage.check(Promise.NO_RESEND, False, "the lock never gave a challenge")  # noqa: FBT003 - what was found
+        stage.check(Promise.NO_RESEND, held=False, detail="the lock never gave a challenge")
         return
     command_id = command_in(bundle).command_id
     again = await _ask_until_settled(stage, bundle)
     moved = await stage.motor_count(command_id)
-    stage.check(Promise.NO_RESEND, moved == 1, f"{moved} movements by the command in flight")
+    stage.check(Promise.NO_RESEND, held=moved == 1, detail=f"{moved} movements by the command in flight")
     stage.check_answers("anna asks what became of it", again)
-    stage.check(Promise.NO_RESEND, again.final is Code.DONE, f"settled as {name(again.final)}")
+    stage.check(Promise.NO_RESEND, held=again.final is Code.DONE, detail=f"settled as {name(again.final)}")
     stage.teller.scene(5, f"what was in flight was settled by asking the lock: {name(again.final)}, {moved} movement")
 
 
@@ -112,6 +112,6 @@ async def _same_carer_opens(stage: Stage) -> None:
     opened = await open_at_door(stage, "anna opens again", stage.people.unlock(stage.people.anna), Code.PERMITTED)
     moved = await stage.motor_count() - before
     found = f"{name(opened.visit.final)}, {moved} movements"
-    stage.check(Promise.SAME_CARER, (opened.visit.final, moved) == (Code.DONE, 1), found)
+    stage.check(Promise.SAME_CARER, held=(opened.visit.final, moved) == (Code.DONE, 1), detail=found)
     stage.teller.scene(5, f"anna opens again with a new command: {found}")
     await stage.lock_by_hand()

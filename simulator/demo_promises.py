@@ -98,7 +98,7 @@ class Ledger:
     shown: set[Promise] = field(default_factory=set)
     broken: dict[Promise, str] = field(default_factory=dict)
 
-    def check(self, promise: Promise, held: bool, detail: str) -> bool:  # noqa: FBT001 - what was found
+    def check(self, promise: Promise, *, held: bool, detail: str) -> bool:
         """Note whether a promise held here; `detail` says what was found instead. Returns `held`."""
         self.shown.add(promise)
         if not held and promise not in self.broken:

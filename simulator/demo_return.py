@@ -40,7 +40,7 @@ async def broker_returns(stage: Stage) -> None:
         stage.summary.latencies_ms["broker back to checkpoint"] = stage.teller.elapsed_ms - began_ms
         depth = await _depth(stage)
         held = checkpoint is not None and depth is not None and depth > 0
-        stage.check(Promise.PUBACK_KEEPS, held, f"outbox {depth} after the broker took everything")
+        stage.check(Promise.PUBACK_KEEPS, held=held, detail=f"outbox {depth} after the broker took everything")
         stage.teller.scene(6, f"the gateway has sent everything; the broker's word counts nothing: outbox {depth}")
         if checkpoint is not None:
             await _forge(stage, stranger, checkpoint)
@@ -55,7 +55,7 @@ async def _central_returns(stage: Stage) -> None:
     emptied = await poll(lambda: _is_empty(stage), timeout_s=EMPTY_S_MAX)
     status = await world.status_command()
     depth = status["outbox"]["depth"]
-    stage.check(Promise.RECEIPT_EMPTIES, bool(emptied) and depth == 0, f"`gatewayd status`: outbox {depth}")
+    stage.check(Promise.RECEIPT_EMPTIES, held=bool(emptied) and depth == 0, detail=f"`gatewayd status`: outbox {depth}")
     stage.summary.latencies_ms["central log back to outbox empty"] = stage.teller.elapsed_ms - began_ms
     stage.teller.scene(6, f"the central log is back, asks for what it lacks and signs: outbox {depth}")
     await audit(stage)
@@ -68,7 +68,7 @@ async def honest_resend(stage: Stage, bundle: bytes, receipts: tuple[bytes, ...]
     moved = await stage.motor_count() - before
     answered = bool(visit.raw_receipts) and set(visit.raw_receipts) <= set(receipts)
     found = f"{name(visit.final)}, {moved} movements"
-    stage.check(Promise.RESEND_AFTER_RECEIPT, answered and moved == 0 and visit.final is Code.DONE, found)
+    stage.check(Promise.RESEND_AFTER_RECEIPT, held=answered and moved == 0 and visit.final is Code.DONE, detail=found)
     stage.teller.scene(6, f"anna's bytes of scene 3 once more, after the receipt: {found}")
 
 
@@ -104,7 +104,7 @@ async def _forge(stage: Stage, stranger: MqttClient, checkpoint: bytes) -> None:
     await asyncio.sleep(FORGERY_S)
     after = await _depth(stage)
     held = before is not None and after is not None and after >= before
-    stage.check(Promise.FORGERY_KEEPS, held, f"outbox {before} before the forged receipts, {after} after")
+    stage.check(Promise.FORGERY_KEEPS, held=held, detail=f"outbox {before} before the forged receipts, {after} after")
     stage.teller.scene(6, f"a stranger forges receipts: outbox {after}")
 
 

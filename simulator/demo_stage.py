@@ -192,9 +192,9 @@ class Stage:
     summary: Summary
     book: Book = field(default_factory=Book)
 
-    def check(self, promise: Promise, held: bool, detail: str) -> bool:  # noqa: FBT001 - what was found
+    def check(self, promise: Promise, *, held: bool, detail: str) -> bool:
         """See `Ledger.check`."""
-        return self.ledger.check(promise, held, detail)
+        return self.ledger.check(promise, held=held, detail=detail)
 
     async def motor_count(self, command_id: bytes | None = None) -> int:
         """Return how often the motor has moved the bolt, for one command or at all: the lock's own truth."""
@@ -211,7 +211,7 @@ class Stage:
         """Check that every answer was signed by the door's gateway over this very command."""
         held = answers.unverified_count == 0 and bool(answers.receipts)
         detail = f"{label}: {len(answers.receipts)} receipts, {answers.unverified_count} answers that nobody signed"
-        self.check(Promise.RECEIPT_VERIFIED, held, detail)
+        self.check(Promise.RECEIPT_VERIFIED, held=held, detail=detail)
 
 
 def door_for(office: Office, home: Home, *, now_s: int) -> Door:

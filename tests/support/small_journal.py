@@ -53,7 +53,7 @@ class SmallJournal:
 
 
 class SmallLockLog:
-    """A lock's own log; `tell` copies one record of it into a journal."""
+    """A lock's own log; `event` is a copy of a new record for a journal."""
 
     def __init__(self, home: Home, *, log_id: bytes = LOCK_LOG_ID) -> None:
         self.home = home
@@ -73,7 +73,7 @@ class SmallLockLog:
             lock_id=self.home.lock_id,
             log_id=self.position.log_id.hex(),
             seq=self.position.seq,
-            record=record,  # type: ignore[arg-type]  # the event takes bytes and publishes base64
+            record=record,
             kind=kind.name,
             up_s=1,
             boot=1,
@@ -88,4 +88,4 @@ class SmallLockLog:
             head=self.position.head if head is None else head,
         )
         raw = sign(signed, self.home.lock_log_key)
-        return LockHeadSigned(lock_id=self.home.lock_id, head=raw)  # type: ignore[arg-type]  # as above
+        return LockHeadSigned(lock_id=self.home.lock_id, head=raw)
