@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path  # noqa: TC003 - the command line's parser reads annotations
@@ -30,4 +31,6 @@ def run(*, config: Path = DEFAULT_CONFIG) -> int:
     logs.set_up(level=checked.settings.log.level, style=checked.settings.log.format, journal=journal)
     from gatewayd import daemon  # noqa: PLC0415 - radio, broker and store: nothing else needs them, nor a bad file
 
+    gc.freeze()  # what is here now stays: it need never be looked through
+    gc.enable()
     return daemon.run(checked)

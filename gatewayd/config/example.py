@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
+from gatewayd.config.docstrings import description
 from gatewayd.config.model import LockSection, Section, Settings
 
 if TYPE_CHECKING:
@@ -54,7 +55,11 @@ def example() -> str:
 
 def schema() -> str:
     """Return the JSON Schema of a configuration file, for editors."""
-    return json.dumps(Settings.model_json_schema(), indent=2)
+    document = Settings.model_json_schema()
+    for section in Section.__subclasses__():
+        for key, value in document["$defs"][section.__name__]["properties"].items():
+            value["description"] = description(section, key)
+    return json.dumps(document, indent=2)
 
 
 def effective(config: Config) -> str:
@@ -102,7 +107,7 @@ def _section_text(name: str, field: FieldInfo) -> str:
 def _table(header: str, section: type[Section], prefix: str) -> str:
     lines = [*_comment(section.__doc__ or ""), header]
     for name, field in section.model_fields.items():
-        lines += ["", *_comment(field.description or ""), *_key(name, field, prefix)]
+        lines += ["", *_comment(description(section, name)), *_key(name, field, prefix)]
     return "\n".join([*lines, ""])
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard, get_args
 
 from pydantic import BaseModel
 
+from gatewayd.config.docstrings import description
 from gatewayd.config.model import Settings
 from gatewayd.config.problems import ConfigProblem, did_you_mean, dotted
 from gatewayd.plain_text import shown
@@ -100,8 +101,7 @@ def known_keys(path: Sequence[str]) -> list[str]:
 def described(path: Sequence[str]) -> str:
     """Return what the key at a path means, up to the first semicolon; empty where the model has no such key."""
     table = table_at(path[:-1])
-    field = None if table is None else table.model_fields.get(path[-1])
-    text = "" if field is None else (field.description or "")
+    text = "" if table is None else description(table, path[-1])
     return " ".join(text.partition(";")[0].split()).rstrip(".")
 
 

@@ -61,7 +61,7 @@ HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,253}$")
 class Section(BaseModel):
     """A table: nothing in it is unknown, nothing in it changes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class GatewaySection(Section):
