@@ -19,7 +19,9 @@ _HELP: Final = "CareLock gateway: keeps a lock within reach, decides who may ope
 
 
 def _app() -> App:
-    app = App(name="gatewayd", version=__version__, help=_HELP, help_format="plaintext")
+    app = App(
+        name="gatewayd", version=__version__, help=_HELP, help_format="plaintext", suppress_keyboard_interrupt=False
+    )
     config = App(name="config", help="Print what a configuration may say.")
     log = App(name="log", help="Look into the journal.")
     config.command("gatewayd.cli.config:init", name="init")

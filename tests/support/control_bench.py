@@ -55,9 +55,12 @@ class FixedStatus:
     def __init__(self, document: StatusDocument = STATUS) -> None:
         self.document = document
         self.error: Exception | None = None
+        self.count = 0
+        """How often somebody has asked."""
 
     async def status(self) -> StatusDocument:
         """See `StatusSource.status`."""
+        self.count += 1
         if self.error is not None:
             raise self.error
         return self.document

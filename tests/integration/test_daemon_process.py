@@ -1,0 +1,99 @@
+"""The daemon as a process of its own, from a configuration file, without a radio and without a broker."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.support.gateway_folder import GatewayFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+START_S_MAX: Final = 30
+STOP_S_MAX: Final = 20
+
+
+class Daemon:
+    """A running `gatewayd run`, with this test as its service manager."""
+
+    def __init__(self, folder: GatewayFolder) -> None:
+        self.folder = folder
+        self.notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        address = folder.folder / "notify"
+        self.notifications.bind(str(address))
+        self.notifications.settimeout(START_S_MAX)
+        self.log = folder.folder / "log"
+        environ = os.environ | {"NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "30000000"}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command(folder, "run"), env=environ, stdout=log, stderr=log)
+
+    def heard(self) -> str:
+        """The next notification."""
+        return self.notifications.recv(4_096).decode()
+
+    def stop(self) -> int:
+        """End it as a service manager would, and return its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_S_MAX)
+
+
+def command(folder: GatewayFolder, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "gatewayd", *arguments, "--config", str(folder.config)]
+
+
+def run(folder: GatewayFolder, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(folder, *arguments), capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    folder = GatewayFolder(tmp_path)
+    folder.drop_in("10.toml", "[mqtt]\nport = 1\n")  # nobody listens there
+    provisioned = run(folder, "provision", str(folder.write_papers()))
+    assert provisioned.returncode == 0, provisioned.stderr
+    daemon = Daemon(folder)
+    yield daemon
+    if daemon.process.poll() is None:
+        daemon.process.kill()
+        daemon.process.wait()
+    daemon.notifications.close()
+
+
+def test_without_broker_and_radio_it_runs_tells_how_it_does_and_stops_in_order(daemon: Daemon) -> None:
+    assert daemon.heard() == "READY=1"
+    told = run(daemon.folder, "status", "--json")
+    assert told.returncode == 0, told.stderr
+    document = json.loads(told.stdout)
+    assert document["gateway_id"] == daemon.folder.home.gateway_id.hex()
+    assert document["broker"]["connected"] is False
+    assert [lock["ready"] for lock in document["locks"]] == [False]
+    assert run(daemon.folder, "log", "verify").returncode == 0
+    assert "store.locked" in run(daemon.folder, "provision", str(daemon.folder.write_papers())).stderr
+    assert daemon.stop() == 0
+    log = daemon.log.read_text()
+    assert "Traceback" not in log
+    assert all(json.loads(line)["event"] for line in log.splitlines())
+
+
+def test_after_a_kill_it_starts_again_on_the_socket_it_left_behind(daemon: Daemon) -> None:
+    assert daemon.heard() == "READY=1"
+    daemon.process.kill()
+    daemon.process.wait()
+    (daemon.folder.folder / "notify").unlink()
+    daemon.notifications.close()
+    again = Daemon(daemon.folder)
+    try:
+        assert again.heard() == "READY=1"
+        assert json.loads(run(daemon.folder, "status", "--json").stdout)["boot"] == 2
+    finally:
+        again.stop()
+        again.notifications.close()

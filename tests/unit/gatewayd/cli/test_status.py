@@ -1,0 +1,133 @@
+"""`gatewayd status`: every state with its age, for people and for machines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatewayd.cli import exits, status
+from gatewayd.cli.app import main
+from gatewayd.cli.status_text import duration, status_text
+from gatewayd.control.messages import AuthorityStatus, BrokerStatus, ClockStatus, OutboxStatus, StatusDocument
+from gatewayd.control.server import ControlServer
+from tests.support.control_bench import STATUS, FixedStatus, NoLog
+from tests.support.gateway_folder import GatewayFolder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_gateway_that_is_well() -> None:
+    assert status_text(STATUS).splitlines() == [
+        "gateway               0011223344556677, version 0.1.0",
+        "running               for 2 h, start 3",
+        "tier                  fresh",
+        "clock                 trusted: 2027-01-15 08:00:00 UTC, at most 2 s later",
+        "rights                keyset 1, state 12 (5 min old), 1 provider, 2 grants",
+        "broker                connected for 1 h",
+        "outbox                empty: the central log has signed for everything",
+        "lock 8899aabbccddeeff ready for 1 min, -61 dBm",
+        "                      bolt locked, door closed, battery 5.90 V, 2 s ago",
+    ]
+
+
+def test_a_gateway_that_is_not() -> None:
+    lock = replace(
+        STATUS.locks[0], ready=False, link="backing_off", rssi_dbm=None, battery_mv=None, observed_age_ms=None
+    )
+    document = replace(
+        STATUS,
+        tier="cold",
+        locks=(lock, replace(lock, link="scanning", last_fault=None, observed_age_ms=90_000_000, bolt="unknown")),
+        clock=ClockStatus(trusted=False, lo_ms=1_800_000_000_000, hi_ms=None),
+        broker=BrokerStatus(connected=False, age_ms=None, last_fault="broker.unreachable"),
+        outbox=OutboxStatus(depth=7, oldest_age_ms=3_000),
+        authority=AuthorityStatus(keyset_version=1, state_seq=None, state_age_s=None, authority_count=0, grant_count=0),
+    )
+    assert status_text(document).splitlines()[3:] == [
+        "clock                 not trusted: not before 2027-01-15 08:00:00 UTC",
+        "rights                keyset 1, no state yet, 0 providers, 0 grants",
+        "broker                not connected, last fault broker.unreachable",
+        "outbox                7 not signed for, the oldest 3 s old",
+        "lock 8899aabbccddeeff backing_off for 1 min, last fault radio.disconnected",
+        "                      never seen",
+        "lock 8899aabbccddeeff scanning for 1 min",
+        "                      bolt unknown, door closed, 1 d ago",
+    ]
+
+
+def lines_of(document: StatusDocument) -> str:
+    return status_text(document)
+
+
+def test_nothing_provisioned_is_said() -> None:
+    none = AuthorityStatus(keyset_version=None, state_seq=None, state_age_s=None, authority_count=0, grant_count=0)
+    assert "none: nothing has been provisioned" in lines_of(replace(STATUS, authority=none))
+
+
+def test_a_wide_interval_is_not_called_trusted() -> None:
+    clock = ClockStatus(trusted=False, lo_ms=1_800_000_000_000, hi_ms=1_800_000_600_000)
+    assert "not trusted: 2027-01-15 08:00:00 UTC, at most 10 min later" in lines_of(replace(STATUS, clock=clock))
+
+
+def test_a_time_beyond_the_calendar_does_not_crash() -> None:
+    clock = ClockStatus(trusted=False, lo_ms=2**62, hi_ms=None)
+    assert f"not before {2**62} ms" in lines_of(replace(STATUS, clock=clock))
+
+
+def test_a_status_cannot_steer_the_terminal() -> None:
+    assert "\x1b" not in lines_of(replace(STATUS, tier="\x1b[2Jfresh"))
+
+
+@pytest.mark.parametrize(
+    ("span_ms", "text"),
+    [(0, "0 s"), (999, "0 s"), (59_999, "59 s"), (60_000, "1 min"), (3_599_999, "59 min"), (3_600_000, "1 h"),
+     (86_399_999, "23 h"), (86_400_000, "1 d")],
+)  # fmt: skip
+def test_a_time_span_is_shown_in_its_largest_unit(span_ms: int, text: str) -> None:
+    assert duration(span_ms) == text
+
+
+async def test_the_command_shows_text_or_the_very_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = GatewayFolder(tmp_path)
+    server = ControlServer(tmp_path / "run" / "control.sock", status=FixedStatus(), journal=NoLog())
+    await server.open()
+    assert await asyncio.to_thread(main, ["status", "--config", str(folder.config)]) == exits.OK
+    assert capsys.readouterr().out == status_text(STATUS) + "\n"
+    socket = str(tmp_path / "run" / "control.sock")
+    assert await asyncio.to_thread(main, ["status", "--socket", socket, "--json"]) == exits.OK
+    shown = json.loads(capsys.readouterr().out)
+    assert shown == json.loads(json.dumps(STATUS.to_json()))
+    await server.close()
+
+
+def test_a_stopped_daemon_exits_1_and_says_where_it_was_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = GatewayFolder(tmp_path)
+    assert main(["status", "--config", str(folder.config)]) == exits.FAILED
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert f"{tmp_path}/run/control.sock" in told.err
+    assert "is gatewayd running?" in told.err
+
+
+async def test_watching_shows_it_again_until_the_daemon_goes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "WATCH_S", 0.01)
+    source = FixedStatus()
+    server = ControlServer(tmp_path / "control.sock", status=source, journal=NoLog())
+    await server.open()
+    watching = asyncio.create_task(
+        asyncio.to_thread(main, ["status", "--socket", str(tmp_path / "control.sock"), "--watch"])
+    )
+    while source.count < 3:
+        await asyncio.sleep(0)
+    await server.close()
+    assert await watching == exits.FAILED
+    assert capsys.readouterr().out.count("tier                  fresh") >= 2
