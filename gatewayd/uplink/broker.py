@@ -272,7 +272,8 @@ class PahoSession:
         )
         code, detail = self._client.fault or ended
         if code is BrokerCode.LOST and not self._connected.done():
-            code = BrokerCode.REFUSED
+            # A broker that does not like our certificate says so in a TLS alert, which may be lost with the line.
+            code, detail = BrokerCode.REFUSED, f"no answer to CONNECT ({detail}); over TLS, look at our certificate"
         self._end(code, detail)
 
     def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:

@@ -147,7 +147,7 @@ async def test_attack_a_huge_message_over_3_1_1_ends_the_session_before_its_body
 
 
 @protocols
-async def test_our_certificate_lets_us_in_and_without_it_we_are_told_why_not(
+async def test_our_certificate_lets_us_in_and_without_it_there_is_no_session(
     tmp_path: Path, protocol: Protocol
 ) -> None:
     ca = SmallCa.make(tmp_path)

@@ -120,7 +120,7 @@ async def test_close_says_goodbye_so_that_no_will_is_published() -> None:
         ("5", b"\x20\x05\x00\x00\x02\x24\x00", "QoS 1"),
         ("5", b"\x20\x05\x00\x00\x02\x25\x00", "retained"),
         ("3.1.1", b"\x20\x02\x00\x05", "Not authorized"),
-        ("3.1.1", b"\x20\x02\x00\x01", "ended"),
+        ("3.1.1", b"\x20\x02\x00\x01", "no answer to CONNECT"),
     ],
 )
 async def test_a_broker_that_will_not_have_us_or_lacks_what_we_need_is_refused(
@@ -330,6 +330,27 @@ async def test_a_broker_that_sends_us_elsewhere_is_not_followed(reason: int) -> 
         assert (await end_of(session)).code == BrokerCode.LOST
         await asyncio.sleep(0.05)
         assert broker.connection_count == 1
+
+
+async def test_an_answer_to_a_subscription_that_never_comes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SUBSCRIBE_S_MAX", 0.1)
+    async with connected() as (session, peer, _):
+        with pytest.raises(BrokerError) as caught:
+            await session.subscribe(["a"])
+        assert caught.value.code == BrokerCode.TIMEOUT
+        peer.grant((await peer.receive()).packet_id, b"\x01")  # too late
+        peer.publish(b"a", b"1")
+        assert (await session.next_message()).payload == b"1"
+
+
+async def test_attack_a_broker_that_withholds_one_acknowledgement_for_ever_is_given_up() -> None:
+    async with connected() as (session, peer, _):
+        _ = session.publish(HELLO)
+        session._client._last_mid = 0  # noqa: SLF001 - as after 65,535 publishes
+        with pytest.raises(BrokerError) as caught:
+            await session.publish(HELLO)
+        assert caught.value.code == BrokerCode.STALLED
+        await peer.at_end()
 
 
 async def test_the_end_of_a_session_ends_everything_that_waits_on_it() -> None:

@@ -182,6 +182,32 @@ def test_requests_for_info_are_answered_at_most_five_times_a_second(tmp_path: Pa
     online(tmp_path, story)
 
 
+def test_a_retained_request_for_info_is_not_answered(tmp_path: Path) -> None:
+    async def story(bench: UplinkBench, post: Post) -> None:
+        await bench.stop()
+        bench.broker.retained[bench.topics.request("info")] = NONCE
+        bench.start()
+        await asyncio.sleep(1)
+        assert post.answers == []
+        assert bench.downlink.dropped == {"retained": 1}
+
+    online(tmp_path, story)
+
+
+def test_a_sender_who_must_ask_again_gets_an_info_with_the_refusal(tmp_path: Path) -> None:
+    async def story(bench: UplinkBench, post: Post) -> None:
+        async def refuse(_submission: Submission, responder: Responder) -> None:
+            await responder.receipt(b"wrong epoch")
+            await responder.info(b"now")
+
+        bench.ears.story = refuse
+        bench.send(bench.topics.command, b'{"bundle":"AAAA"}')
+        await asyncio.sleep(1)
+        assert [list(json.loads(each.payload)) for each in post.answers] == [["receipt"], ["info"]]
+
+    online(tmp_path, story)
+
+
 @pytest.mark.parametrize("size", [15, 17])
 def test_a_nonce_of_another_size_is_not_answered(tmp_path: Path, size: int) -> None:
     async def story(bench: UplinkBench, post: Post) -> None:

@@ -56,6 +56,15 @@ def test_a_gateway_with_other_entries_does_not_beat(tmp_path: Path) -> None:
     supervised(tmp_path, story)
 
 
+def test_a_store_that_cannot_be_read_does_not_end_supervision(tmp_path: Path) -> None:
+    async def story(bench: UplinkBench, beats: list[float]) -> None:
+        await bench.store.close()
+        await asyncio.sleep(3.5 * INTERVAL_S)
+        assert beats == []
+
+    supervised(tmp_path, story)
+
+
 def test_a_disk_that_fails_does_not_end_supervision(tmp_path: Path) -> None:
     async def story(_bench: UplinkBench, beats: list[float]) -> None:
         await asyncio.sleep(3.5 * INTERVAL_S)
