@@ -143,6 +143,14 @@ class House:
             alerts=self.alerts,
             show=self.board.put,
         )
+        self.alarm_desk = AlarmDesk(
+            gateway_id=identity.gateway_id,
+            lock_ids=self._lock_ids,
+            clock=seams.clock,
+            epoch=self.epoch,
+            trust=base.trust,
+            recorder=base.recorder,
+        )
         self.door = self._door(challenges)
         self._connect_links()
         self._connect_uplink()
@@ -213,14 +221,7 @@ class House:
             topics=self.topics,
             submit=self.door,
             objects=base.trust,
-            alarms=AlarmDesk(
-                gateway_id=identity.gateway_id,
-                lock_ids=self._lock_ids,
-                clock=seams.clock,
-                epoch=self.epoch,
-                trust=base.trust,
-                recorder=base.recorder,
-            ),
+            alarms=self.alarm_desk,
             infos=self.statements,
             log_mail=outbox,
             outlet=outlet,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING
 
 from firmware_protocol.codes import Code
@@ -15,17 +14,6 @@ from tests.support.virtual_loop import run_virtual
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def events(world: MemoryWorld) -> list[dict[str, object]]:
-    """What the central log has verified, in order."""
-    (held,) = world.central_store.logs()
-    leaves = [world.central_store.leaf(held.gateway_id, held.log_id, index) for index in range(held.frontier.size)]
-    return [json.loads(leaf or b"") for leaf in leaves]
-
-
-def codes(world: MemoryWorld, kind: str) -> list[object]:
-    return [event["data"]["code"] for event in events(world) if event["type"] == kind]  # type: ignore[index]  # our own leaves
 
 
 def test_a_killed_gateway_lets_the_same_carer_in_again_without_a_broker(tmp_path: Path) -> None:
@@ -87,9 +75,9 @@ def test_a_gateway_killed_while_the_motor_runs_asks_and_never_moves_again(tmp_pa
             await world.settled()
             assert len(world.command_movements) == 1
             assert world.mechanics.bolt is Bolt.UNLOCKED
-            (outcome,) = [event for event in events(world) if event["type"] == "carelock.command.outcome"]
-            assert outcome["data"]["code"] == Code.DONE.dotted  # type: ignore[index]  # our own leaf
-            assert outcome["data"]["late"] is True  # type: ignore[index]  # our own leaf
+            (outcome,) = [event for event in world.events() if event["type"] == "carelock.command.outcome"]
+            assert outcome["data"]["code"] == Code.DONE.dotted
+            assert outcome["data"]["late"] is True
 
     run_virtual(story())
 
@@ -171,7 +159,7 @@ def test_an_outage_loses_no_event_and_a_central_log_that_comes_late_asks_for_wha
             assert marks.received < marks.size
             world.connect_central()
             await world.settled()
-            kinds = [event["data"]["kind"] for event in events(world) if event["type"] == "carelock.lock.recorded"]  # type: ignore[index]  # our own leaves
+            kinds = [event["data"]["kind"] for event in world.events() if event["type"] == "carelock.lock.recorded"]
             assert {"knob_unlocked", "door_opened", "door_closed"} <= set(kinds)
 
     run_virtual(story())
@@ -188,7 +176,7 @@ def test_a_stranger_at_the_door_hears_denied_and_the_log_knows_why(tmp_path: Pat
             assert visit.denied
             assert visit.receipts == ()
             await world.settled()
-            assert codes(world, "carelock.command.denied") == [Code.UNKNOWN_SIGNER.dotted]
+            assert world.codes("carelock.command.denied") == [Code.UNKNOWN_SIGNER.dotted]
             assert world.command_movements == []
 
     run_virtual(story())

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from contextlib import asynccontextmanager, suppress
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from firmware_protocol.chains import verify_keyset
 from firmware_protocol.noise import KeyPair
@@ -37,6 +38,7 @@ from simulator.mechanics import Mechanics
 from simulator.office import Holder, Office, unlock_at_door, unlock_over_mqtt
 from simulator.phone import Phone, verify_door
 from simulator.seams import LoopScheduler
+from tests.support.faulty_disk import FaultyDisk
 from tests.support.inline_executor import InlineExecutor
 from tests.support.manual_clock import ManualClock
 from tests.support.memory_broker import MemoryBroker
@@ -54,7 +56,6 @@ NOW_S: Final = 1_800_000_000
 """UTC when the world begins, in 2027."""
 PROVIDER: Final = "north-care"
 MOTOR_MS: Final = 800
-MACHINE_BOOT: Final = "virtual-machine-boot"
 
 
 class MemoryWorld:
@@ -71,6 +72,8 @@ class MemoryWorld:
         self.topics = Topics.of(self.home.gateway_id)
         self.store_path = folder / f"gateway-{seed}.sqlite"
         self.limits = limits or LimitSettings()
+        self.machine_boot = "the first boot"
+        self.disk = FaultyDisk(f"disk-{folder}-{seed}")
         self.mechanics = Mechanics(LoopScheduler(), motor_ms=MOTOR_MS)
         self.lock = self._lock()
         self.radio = MemoryRadio(self.lock, self.random)
@@ -101,9 +104,20 @@ class MemoryWorld:
 
     # The gateway.
 
+    async def make_store(self) -> None:
+        """Make an empty store."""
+        await Store.create(self.store_path, log_id=self.entropy.token(16), executor=InlineExecutor()).close()
+
+    async def plant_door(self, door: bytes) -> None:
+        """Write a signed Door into the store of a stopped gateway, past the provisioning."""
+        store = Store.open(self.store_path, executor=InlineExecutor())
+        await store.run(lambda tx: tx.execute("UPDATE lock_homes SET door = ?", (door,)))
+        await store.close()
+
     async def provision(self) -> None:
         """Make the store and take the home's papers in, as an installer does."""
-        store = Store.create(self.store_path, log_id=self.entropy.token(16), executor=InlineExecutor())
+        await self.make_store()
+        store = Store.open(self.store_path, executor=InlineExecutor())
         papers = Papers.model_construct(
             keyset=self.keyset,
             authorities=(self.office.authority(self.home, PROVIDER, now_s=NOW_S),),
@@ -127,7 +141,7 @@ class MemoryWorld:
 
     async def start_gateway(self) -> House:
         """Start the daemon's house on the store."""
-        self._store = Store.open(self.store_path, executor=InlineExecutor())
+        self._store = Store.open(self.store_path, executor=InlineExecutor(), vfs=self.disk.name)
         seams = Seams(
             store=self._store,
             radio=self.radio,
@@ -135,7 +149,7 @@ class MemoryWorld:
             clock=self.clock,
             entropy=self.entropy,
             random=self.random,
-            machine_boot=MACHINE_BOOT,
+            machine_boot=self.machine_boot,
         )
         plan = Plan(identity=self.identity, roots=self.office.root_public_keys, limits=self.limits)
         self.house = await open_house(seams, plan)
@@ -199,13 +213,14 @@ class MemoryWorld:
         signed = self.office.grant(self.home, PROVIDER, person, **options)  # type: ignore[arg-type]  # forwarded
         return self.office.carer(self.home, PROVIDER, person, now_s=self.utc_s(), grant=signed)
 
-    async def visit(self, holder: Holder, *, command_id: bytes | None = None) -> Visit:
+    async def visit(self, holder: Holder) -> Visit:
         """Let a carer unlock at the door, over the lock's relay."""
-        named = command_id or self.entropy.token(16)
-        return await self.visit_with(
-            lambda challenge: unlock_at_door(
-                holder, self.home, challenge=challenge, command_id=named, now_s=self.utc_s()
-            )
+        return await self.visit_with(lambda challenge: self.unlock_bundle(holder, challenge))
+
+    def unlock_bundle(self, holder: Holder, challenge: bytes) -> bytes:
+        """Return a new command of this carer's over a challenge, with its whole chain."""
+        return unlock_at_door(
+            holder, self.home, challenge=challenge, command_id=self.entropy.token(16), now_s=self.utc_s()
         )
 
     async def visit_with(self, make_bundle: object) -> Visit:
@@ -236,6 +251,14 @@ class MemoryWorld:
             self.office.alarm(self.home, alarm_ref=alarm_ref, epoch=place.epoch, exp_s=place.now_s + 30),
         )
         return alarm_ref
+
+    async def close_alarm(self, alarm_ref: bytes) -> None:
+        """Let the intake close an alarm."""
+        place = (await self.ask_info()).locks[0]
+        self.send(
+            self.topics.alarm,
+            self.office.alarm(self.home, alarm_ref=alarm_ref, epoch=place.epoch, exp_s=place.now_s + 30, opens=False),
+        )
 
     async def unlock_from_centre(self, *, alarm_ref: bytes | None, operator: str = "olga") -> list[CommandReceipt]:
         """Let an operator unlock over MQTT and return the receipts that came."""
@@ -269,9 +292,9 @@ class MemoryWorld:
                         return self.answers.pop(position)
                 await asyncio.sleep(0.01)
 
-    def send(self, topic: str, payload: bytes) -> None:
+    def send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish as somebody of the world's."""
-        self.broker.send(Incoming(topic=topic, payload=payload, retained=False))
+        self.broker.send(Incoming(topic=topic, payload=payload, retained=False), retain=retain)
 
     def relock(self) -> None:
         """Let a hand inside turn the knob, if the bolt is withdrawn."""
@@ -284,6 +307,17 @@ class MemoryWorld:
     def command_movements(self) -> list[bytes]:
         """The command ids that the motor has moved for, in order."""
         return [movement.command_id for movement in self.mechanics.movements if movement.command_id is not None]
+
+    def events(self) -> list[dict[str, Any]]:
+        """What the central log has verified, in order."""
+        (held,) = self.central_store.logs()
+        indexes = range(held.frontier.size)
+        leaves = [self.central_store.leaf(held.gateway_id, held.log_id, index) for index in indexes]
+        return [json.loads(leaf or b"") for leaf in leaves]
+
+    def codes(self, kind: str) -> list[str]:
+        """The codes of all verified events of a type."""
+        return [event["data"]["code"] for event in self.events() if event["type"] == kind]
 
     def digest(self) -> str:
         """Everything that was seen, as one hash."""

@@ -1,0 +1,433 @@
+"""What comes in over the broker, what a failing disk does, and how the house shows itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from firmware_protocol.chains import make_bundle, parse_bundle
+from firmware_protocol.codes import Code
+from firmware_protocol.cose import kid_of
+from firmware_protocol.errors import RemoteProtocolError
+from firmware_protocol.relay import AnswerKind
+from firmware_protocol.vocabulary import Role, Tier
+from gatewayd.overview import Overview
+from tests.support.memory_world import NOW_S, PROVIDER, MemoryWorld
+from tests.support.virtual_loop import run_virtual
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def given_time(seconds: float = 2) -> None:
+    await asyncio.sleep(seconds)
+
+
+# Signed objects.
+
+
+def test_a_revocation_over_the_broker_stops_a_phone_and_survives_a_restart(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 20)
+        async with world.gateway():
+            await world.settled()
+            carer = world.carer()
+            kid = kid_of(bytes(carer.key.verify_key))
+            revoking = world.office.state(world.home, now_s=world.utc_s(), seq=2, revoked_kids=(kid,))
+            world.send(world.topics.authority_state, revoking, retain=True)
+            await given_time()
+            assert (await world.visit(carer)).final is Code.REVOKED
+            await world.kill_gateway()
+            await world.start_gateway()
+            await world.settled()
+            assert (await world.visit(carer)).final is Code.REVOKED
+            assert (await world.visit(world.carer("bo"))).final is Code.DONE
+
+    run_virtual(story())
+
+
+def test_a_frozen_broker_cannot_bring_an_older_state_back(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 21)
+        async with world.gateway() as house:
+            await world.settled()
+            older = world.office.state(world.home, now_s=NOW_S, seq=1)
+            newer = world.office.state(world.home, now_s=world.utc_s(), seq=5)
+            for raw in (newer, older):
+                world.send(world.topics.authority_state, raw)
+                await given_time()
+            assert house.base.trust.state is not None
+            assert house.base.trust.state.seq == 5
+
+    run_virtual(story())
+
+
+def test_a_state_that_claims_a_time_beyond_the_trusted_interval_raises_an_alert_and_moves_no_clock(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 22)
+        async with world.gateway() as house:
+            await world.settled()
+            ahead = world.office.state(world.home, now_s=world.utc_s() + 86_400, seq=2)
+            world.send(world.topics.authority_state, ahead)
+            await given_time()
+            assert house.base.timekeeper.interval().hi_s == pytest.approx(world.utc_s(), abs=5)
+            await world.settled()
+            assert "time.contradicted" in world.codes("carelock.alert.raised")
+
+    run_virtual(story())
+
+
+def test_a_new_keyset_is_taken_and_another_roots_one_is_not(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 23)
+        async with world.gateway() as house:
+            await world.settled()
+            stranger = type(world.office)(b"another office")
+            world.send(world.topics.authority_keyset, stranger.keyset(now_s=NOW_S, version=9))
+            world.send(world.topics.authority_keyset, world.office.keyset(now_s=NOW_S, version=3))
+            world.send(world.topics.authority_keyset, world.office.keyset(now_s=NOW_S, version=2))
+            await given_time()
+            assert house.base.trust.keyset is not None
+            assert house.base.trust.keyset.version == 3
+
+    run_virtual(story())
+
+
+def test_a_cached_grant_and_authority_let_a_bare_command_in(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 24)
+        async with world.gateway() as house:
+            await world.settled()
+            carer = world.carer()
+            assert carer.authority is not None
+
+            def bare(challenge: bytes) -> bytes:
+                return make_bundle(parse_bundle(world.unlock_bundle(carer, challenge))[0])
+
+            assert (await world.visit_with(bare)).denied
+            world.send(world.topics.authority_provider(PROVIDER), carer.authority)
+            world.send(world.topics.authority_grant("anna"), carer.grant)
+            await given_time()
+            assert house.base.trust.grant_count == 1
+            assert (await world.visit_with(bare)).final is Code.DONE
+
+    run_virtual(story())
+
+
+def test_an_older_authority_does_not_replace_a_newer_one(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 25)
+        async with world.gateway() as house:
+            await world.settled()
+            kid = kid_of(bytes(world.office.signing_key(f"provider-{PROVIDER}").verify_key))
+            newer = world.office.authority(world.home, PROVIDER, now_s=world.utc_s() + 5)
+            older = world.office.authority(world.home, PROVIDER, now_s=NOW_S - 50)
+            for raw in (newer, newer, older):
+                await house.base.trust.take_authority(raw)
+            assert house.base.trust.known().find_authority(kid) == newer
+
+    run_virtual(story())
+
+
+def test_an_unprovisioned_gateway_knows_nobody(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 26)
+        await world.make_store()
+        house = await world.start_gateway()
+        await given_time()
+        assert house.links == {}
+        with pytest.raises(RemoteProtocolError) as refused:
+            house.base.trust.known()
+        assert refused.value.code is Code.UNKNOWN_SIGNER
+        assert house.base.trust.receipt_keys == ()
+        await world.kill_gateway()
+
+    run_virtual(story())
+
+
+def test_attack_a_store_filled_by_another_office_does_not_start(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 27)
+        await world.provision()
+        world.office = type(world.office)(b"another office")
+        with pytest.raises(RemoteProtocolError):
+            await world.start_gateway()
+
+    run_virtual(story())
+
+
+# Alarms.
+
+
+def test_an_alarm_by_the_alarm_role_itself_opens_nothing(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 28)
+        async with world.gateway():
+            await world.settled()
+            world.office.role_keys[Role.INTAKE] = world.office.role_keys[Role.ALARM]
+            receipts = await world.unlock_from_centre(alarm_ref=await world.raise_alarm())
+            assert [receipt.code for receipt in receipts] == [Code.ALARM_NOT_OPEN]
+
+    run_virtual(story())
+
+
+def test_a_closed_alarm_and_one_of_an_hour_ago_open_nothing(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 29)
+        async with world.gateway():
+            await world.settled()
+            alarm_ref = await world.raise_alarm()
+            await given_time()
+            await world.close_alarm(alarm_ref)
+            assert (await world.unlock_from_centre(alarm_ref=alarm_ref))[0].code is Code.ALARM_NOT_OPEN
+            second = await world.raise_alarm()
+            await given_time(3_590)
+            assert (await world.unlock_from_centre(alarm_ref=second))[0].code is Code.PERMITTED
+            await given_time(20)
+            assert (await world.unlock_from_centre(alarm_ref=second))[0].code is Code.ALARM_NOT_OPEN
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        pytest.param({"epoch": bytes(16)}, Code.WRONG_EPOCH, id="of an earlier start"),
+        pytest.param({"late_s": -1}, Code.EXPIRED, id="that waited too long"),
+        pytest.param({"late_s": 61}, Code.TTL_TOO_LONG, id="for later"),
+        pytest.param({"home": "home-2"}, Code.WRONG_AUDIENCE, id="for another home"),
+    ],
+)
+def test_an_alarm_not_of_now_or_not_of_here_is_refused(tmp_path: Path, change: dict[str, object], code: Code) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 30)
+        async with world.gateway() as house:
+            await world.settled()
+            await given_time(5)
+            now_s = house.epoch.now_s(world.clock.now().boottime_ms)
+            alarm = world.office.alarm(
+                world.office.home(str(change.get("home", "home-1"))),
+                alarm_ref=bytes(16),
+                epoch=change.get("epoch", house.epoch.value),  # type: ignore[arg-type]  # from the table above
+                exp_s=now_s + int(change.get("late_s", 30)),  # type: ignore[call-overload]  # from the table above
+            )
+            with pytest.raises(RemoteProtocolError) as refused:
+                await house.alarm_desk.take_alarm(alarm)
+            assert refused.value.code is code
+
+    run_virtual(story())
+
+
+def test_a_reboot_of_the_machine_closes_every_alarm(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 31)
+        async with world.gateway():
+            await world.settled()
+            alarm_ref = await world.raise_alarm()
+            await given_time()
+            await world.kill_gateway()
+            world.machine_boot = "the next boot"
+            await world.start_gateway()
+            await world.settled()
+            assert (await world.unlock_from_centre(alarm_ref=alarm_ref))[0].code is Code.ALARM_NOT_OPEN
+
+    run_virtual(story())
+
+
+def test_two_operators_are_asked_for_where_no_alarm_is_named(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 32)
+        async with world.gateway():
+            await world.settled()
+            (receipt,) = await world.unlock_from_centre(alarm_ref=None)
+            assert receipt.code is Code.SECOND_OPERATOR_NEEDED
+
+    run_virtual(story())
+
+
+# A failing disk.
+
+
+def test_a_full_disk_refuses_before_the_bolt_and_works_again_when_there_is_room(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 33)
+        async with world.gateway():
+            await world.settled()
+            world.disk.fill()
+            visit = await world.visit(world.carer())
+            assert visit.final is Code.STORE_UNAVAILABLE
+            assert visit.receipts[0].journal_index is None
+            assert world.command_movements == []
+            world.disk.mend()
+            assert (await world.visit(world.carer())).final is Code.DONE
+            await world.settled()
+
+    run_virtual(story())
+
+
+def test_a_disk_that_fails_after_the_bolt_has_moved_still_gives_a_true_receipt_and_is_settled_later(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 34)
+        async with world.gateway():
+            await world.settled()
+            visiting = asyncio.create_task(world.visit(world.carer()))
+            while not world.mechanics.movements:
+                await asyncio.sleep(0.005)
+            world.disk.fill()
+            assert (await visiting).final is Code.DONE
+            world.disk.mend()
+            await world.kill_gateway()
+            await world.start_gateway()
+            await world.settled()
+            assert len(world.command_movements) == 1
+            assert world.codes("carelock.command.outcome") == [Code.DONE.dotted]
+
+    run_virtual(story())
+
+
+def test_a_stranger_on_a_full_disk_still_hears_denied(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 35)
+        async with world.gateway() as house:
+            await world.settled()
+            world.disk.fill()
+            await house.alerts.alert("test.alert", "an alert that cannot be kept stops nothing")
+            assert (await world.visit_with(lambda _: make_bundle(b"nonsense"))).denied
+            world.disk.mend()
+
+    run_virtual(story())
+
+
+# What is journaled of strangers.
+
+
+def test_a_flood_of_strangers_writes_one_entry_a_second_and_counts_the_rest(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 36)
+        async with world.gateway() as house:
+            await world.settled()
+            before = (await house.ledger.marks()).size
+            for _ in range(200):
+                world.send(world.topics.command, make_bundle(b"nonsense"))
+                await asyncio.sleep(0.01)
+            await world.settled()
+            denied = [event["data"] for event in world.events() if event["type"] == "carelock.command.denied"]
+            assert 1 <= len(denied) <= 4
+            assert (await house.ledger.marks()).size - before == len(denied)
+            assert len([answer for answer in world.answers if answer.kind is AnswerKind.DENIED]) <= 4
+
+    run_virtual(story())
+
+
+# Starting, stopping, showing.
+
+
+def test_a_clean_stop_says_offline_and_the_next_start_knows_it_was_clean(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 37)
+        await world.provision()
+        await world.start_gateway()
+        await world.settled()
+        await world.stop_gateway()
+        assert json.loads(world.broker.retained[world.topics.state])["state"] == "offline"
+        house = await world.start_gateway()
+        assert not house.base.start.unclean
+        assert house.base.start.boot == 2
+        await world.kill_gateway()
+
+    run_virtual(story())
+
+
+def test_a_stop_lets_a_movement_that_is_under_way_end(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 38)
+        await world.provision()
+        await world.start_gateway()
+        await world.settled()
+        unlocking = asyncio.create_task(world.unlock_from_centre(alarm_ref=await world.raise_alarm()))
+        while not world.mechanics.movements:
+            await asyncio.sleep(0.005)
+        await world.stop_gateway()
+        assert [receipt.code for receipt in await unlocking] == [Code.PERMITTED, Code.DONE]
+
+    run_virtual(story())
+
+
+def test_the_overview_tells_how_everything_does(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 39)
+        async with world.gateway() as house:
+            empty = await Overview(house).status()
+            assert not empty.locks[0].ready
+            assert empty.locks[0].bolt == "unknown"
+            assert empty.locks[0].observed_age_ms is None
+            await world.settled()
+            status = await Overview(house).status()
+            assert status.tier == "fresh"
+            assert status.clock.trusted
+            assert status.broker.connected
+            assert status.outbox.depth == 0
+            assert (status.locks[0].ready, status.locks[0].bolt, status.locks[0].door) == (True, "locked", "closed")
+            assert (status.authority.keyset_version, status.authority.state_seq) == (1, 1)
+            json.dumps(status.to_json())
+
+    run_virtual(story())
+
+
+def test_an_old_state_of_the_door_decays_into_unknown(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 40)
+        async with world.gateway() as house:
+            await world.settled()
+            world.radio.set_reachable(False)
+            await given_time(60)
+            assert (await Overview(house).status()).locks[0].bolt == "locked"
+            await given_time(120)
+            gone = (await Overview(house).status()).locks[0]
+            assert (gone.bolt, gone.door) == ("unknown", "unknown")
+            assert gone.observed_age_ms is not None
+            assert gone.observed_age_ms > 120_000
+            assert not gone.ready
+
+    run_virtual(story())
+
+
+def test_a_copied_card_makes_the_true_gateway_suspect(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 41)
+        async with world.gateway():
+            await world.settled()
+            old_card = world.store_path.read_bytes()
+            for _ in range(2):  # another holder of the key talks to the lock, two blocks of sessions on
+                await world.kill_gateway()
+                await world.start_gateway()
+                await world.settled()
+            await world.kill_gateway()
+            world.store_path.write_bytes(old_card)
+            house = await world.start_gateway()
+            await given_time(30)
+            assert house.statements.tier() is Tier.SUSPECT
+            assert not house.links[world.home.lock_id].ready
+            await world.kill_gateway()
+
+    run_virtual(story())
+
+
+def test_a_door_of_another_gateway_in_the_store_is_refused(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 42)
+        await world.provision()
+        elsewhere = world.office.home("home-2")
+        await world.plant_door(world.office.door(elsewhere))
+        with pytest.raises(RemoteProtocolError) as refused:
+            await world.start_gateway()
+        assert refused.value.code is Code.WRONG_AUDIENCE
+
+    run_virtual(story())
