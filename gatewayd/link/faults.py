@@ -25,6 +25,10 @@ class CloneSuspected(LinkLost):
     """An authentic lock has confirmed a later session: a second holder of our key, or this store is an old copy."""
 
 
+class SessionWornOut(LinkLost):
+    """No fault: the session is old or nearly used up, and nothing was in flight when it was ended."""
+
+
 class NotSent(LinkFault):
     """The time of a movement ran out, or the lock had none for us, before anything of it was sent."""
 

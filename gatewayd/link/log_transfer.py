@@ -90,6 +90,7 @@ class _Reader:
         self._client = client
         self._status = status
         self._position: LogPosition | None = None
+        """Where the last batch ended that continued what is held; None before there was one."""
         self._acked = (status.log_copied_seq, status.log_received_seq)
 
     async def catch_up(self, *, reads: bool) -> None:
@@ -101,9 +102,11 @@ class _Reader:
             LinkLost: the link is over.
             GatewayError: `store.*`.
         """
+        if self._position is not None and not reads:
+            await self._acknowledge(self._position)
+            return
         position = self._position or await self._begin()
-        began_at_seq, more = position.seq, reads
-        await self._acknowledge(position)
+        began_at_seq, more = position.seq, True
         while more:
             position, more = await self._copy(position)
             await self._acknowledge(position)
@@ -116,11 +119,9 @@ class _Reader:
         if held is not None and held.log_id == self._status.log_id:
             if held.seq >= self._status.log_next_seq:
                 raise RemoteProtocolError(Code.LOG_FORK, f"record {held.seq} is held and the lock has it no more")
-            self._position = held
             return held
         start = await self._first_position()
         await self._ledger.restart_log(self._lock_id, start)
-        self._position = start
         return start
 
     async def _first_position(self) -> LogPosition:
@@ -145,7 +146,7 @@ class _Reader:
         records, after = verify_batch(position, from_seq=batch.from_seq, previous=batch.previous, records=batch.records)
         if records:
             await self._ledger.commit_records(self._lock_id, self._entries(records, batch.records), after)
-            self._position = after
+        self._position = after
         return after, batch.more and bool(records)
 
     def _entries(self, records: Sequence[LogRecord], raws: Sequence[bytes]) -> tuple[LockEntry, ...]:

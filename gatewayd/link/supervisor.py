@@ -15,7 +15,7 @@ from firmware_protocol.messages import EventNotification, RelayClose, RelayData,
 from firmware_protocol.noise import DH_SIZE, KeyPair
 from firmware_protocol.session import GatewaySession
 from gatewayd.errors import GatewayError
-from gatewayd.link.faults import CloneSuspected, LinkFault, RequestRefused
+from gatewayd.link.faults import CloneSuspected, LinkFault, LinkLost, RequestRefused, SessionWornOut
 from gatewayd.link.lock_client import LockClient
 from gatewayd.link.log_transfer import LogTransfer
 from gatewayd.link.machine import LinkEvent, LinkState, backoff_ms_max, next_state
@@ -241,16 +241,14 @@ class LinkSupervisor:
                 tasks.create_task(self._refresh(client))
         except* LinkFault as faults:
             fault = _first(faults)
-        except* _RenewalDueError:
-            _log.info("link.renewed", lock=self._target.lock_id.hex())
         finally:
             self._moves.detach()
             self._ready.clear()
         if self._clock.now().monotonic_ms - self._since.monotonic_ms >= STEADY_MS:
             self._failure_count = 0
-        if fault is None:
+        if isinstance(fault, SessionWornOut):
             return LinkEvent.RENEWAL_DUE
-        raise fault
+        raise fault or LinkLost(Code.LINK_DOWN.dotted, "the link ended without a word")
 
     async def _drop(self) -> LinkEvent:
         """Take down whatever is left of the link. Raises only for bugs."""
@@ -303,9 +301,8 @@ class LinkSupervisor:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REFRESH_MS / 1_000):
                     await self._state_due.wait()
-            if client.renewal_due:
-                raise _RenewalDueError
             self._state_due.clear()
+            await client.retire_if_due()
             await self._read_state(client)
 
     async def _read_state(self, client: LockClient) -> None:
@@ -361,10 +358,6 @@ class LinkSupervisor:
     def _live_client(self) -> LockClient:
         assert self._client is not None  # noqa: S101 - for mypy: there is one from DISCOVERING to DROPPING
         return self._client
-
-
-class _RenewalDueError(Exception):
-    """The session is old or nearly used up; not a fault, but it ends the tasks of a session as one does."""
 
 
 @contextlib.asynccontextmanager

@@ -151,7 +151,42 @@ class Desk:
         await self.story(submission, responder)  # type: ignore[misc]  # every story is awaitable
 
 
-class LinkHome:
+class HomeWaits:
+    """Running a link, and waiting for what it does."""
+
+    link: LinkSupervisor
+
+    @asynccontextmanager
+    async def running(self, *, ready: bool = True) -> AsyncIterator[LinkSupervisor]:
+        """Run the link, and stop it at the end."""
+        task = asyncio.create_task(self.link.run())
+        try:
+            if ready:
+                await self.until_ready(task)
+            yield self.link
+            assert not task.done(), task
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+
+    async def until_ready(self, task: asyncio.Task[object] | None = None) -> None:
+        """Wait for the link; fail if its task ends before."""
+        waiting = asyncio.create_task(self.link.wait_ready())
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.wait({waiting, task} if task else {waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            waiting.cancel()
+            assert task is not None
+            task.result()
+
+    async def until(self, reached: Callable[[], object]) -> None:
+        """Wait until something is true, looking every 10 virtual milliseconds."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not reached():
+                await asyncio.sleep(0.01)
+
+
+class LinkHome(HomeWaits):
     """One lock in reach of one gateway. Make it in a running loop."""
 
     def __init__(self, *, seed: int = 1, value_size_max: int = 244, latency_ms: tuple[float, float] = (1, 5)) -> None:
@@ -187,35 +222,6 @@ class LinkHome:
             entropy=self.entropy,
             random=self.random,
         )
-
-    @asynccontextmanager
-    async def running(self, *, ready: bool = True) -> AsyncIterator[LinkSupervisor]:
-        """Run the link, and stop it at the end."""
-        task = asyncio.create_task(self.link.run())
-        try:
-            if ready:
-                await self.until_ready(task)
-            yield self.link
-            assert not task.done(), task
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
-
-    async def until_ready(self, task: asyncio.Task[object] | None = None) -> None:
-        """Wait for the link; fail if its task ends before."""
-        waiting = asyncio.create_task(self.link.wait_ready())
-        async with asyncio.timeout(PATIENCE_S):
-            await asyncio.wait({waiting, task} if task else {waiting}, return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
-            waiting.cancel()
-            assert task is not None
-            task.result()
-
-    async def until(self, reached: Callable[[], object]) -> None:
-        """Wait until something is true, looking every 10 virtual milliseconds."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not reached():  # noqa: ASYNC110 - anything at all may make it true
-                await asyncio.sleep(0.01)
 
     @property
     def movement_count(self) -> int:

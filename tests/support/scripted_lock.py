@@ -6,12 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from firmware_protocol.errors import RemoteProtocolError
-from firmware_protocol.messages import State, StateGet
+from firmware_protocol.messages import LogBatch, LogRead, State, StateGet
 from firmware_protocol.noise import KeyPair
 from firmware_protocol.session import Confirmed, LockSession, RecordReceived, StatusWanted
 from firmware_protocol.vocabulary import Bolt, DoorLeaf
 from tests.support.seeded_entropy import SeededEntropy
-from tests.support.session_pair import GATEWAY_KEYS, LOCK_KEYS, status
+from tests.support.session_pair import GATEWAY_KEYS, LOCK_KEYS, LOG_ID, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ class ScriptedLock:
     def __init__(self) -> None:
         self.entropy = SeededEntropy(2)
         self.status: Callable[[], LockStatus] = lambda: status(session_ctr=0, up_ms=self.up_ms)
-        self.on_message: Callable[[Message, int], None] = self.answer_state
+        self.on_message: Callable[[Message, int], None] = self.answer
         self.mute = False
         """Whether it hears and says nothing, on a link that stays up: a phantom connection."""
         self.heard: list[Message] = []
@@ -55,10 +55,16 @@ class ScriptedLock:
                 if not self.mute:
                     self.pipe.send_value(value)
 
-    def answer_state(self, message: Message, corr: int) -> None:
-        """Answer STATE_GET, and nothing else."""
-        if isinstance(message, StateGet):
-            self.say(self.state(), corr)
+    def answer(self, message: Message, corr: int) -> None:
+        """Answer STATE_GET, and LOG_READ with nothing new; ignore the rest."""
+        match message:
+            case StateGet():
+                self.say(self.state(), corr)
+            case LogRead(from_seq=from_seq):
+                empty = LogBatch(log_id=LOG_ID, from_seq=from_seq, previous=bytes(32), records=(), more=False)
+                self.say(empty, corr)
+            case _:
+                pass
 
     def state(self) -> State:
         """Return how the door stands."""
