@@ -27,9 +27,11 @@ def runs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[DemoRun]]]:
     """The runs of every patch that a test of this session asks for, some at once."""
+    snapshot = copy_tree(tmp_path_factory.mktemp("snapshot"))
 
     def run(patch: Path) -> DemoRun:
-        tree = copy_tree(tmp_path_factory.mktemp(patch.stem, numbered=True))
+        tree = tmp_path_factory.mktemp(patch.stem)
+        shutil.copytree(snapshot, tree, dirs_exist_ok=True)
         try:
             apply_patch(patch, tree)
             return run_demo(tree=tree)

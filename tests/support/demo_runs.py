@@ -63,9 +63,11 @@ def apply_patch(patch: Path, tree: Path) -> None:
     """Apply a patch in `tree`.
 
     Raises:
-        subprocess.CalledProcessError: it does not fit; what it changes has changed, and it must follow.
+        ValueError: it does not fit; what it changes has changed, and it must follow.
     """
     # Outside of any repository, so that git takes the paths as they are.
     environ = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tree.parent)}
     command: Sequence[str] = ("git", "apply", "--whitespace=nowarn", str(patch))
-    subprocess.run(command, cwd=tree, env=environ, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=tree, env=environ, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ValueError(f"{patch.name} has to follow the code that it breaks:\n{done.stderr}")
