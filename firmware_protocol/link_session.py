@@ -157,13 +157,13 @@ class LinkSession(ABC, Generic[HelloT]):
         self._refuse_if_over()
         if self.state is not SessionState.READY:
             raise LocalProtocolError(f"no record may be sent in {self.state.name}")
-        if not self._has_records:
+        if self.records_left <= 0:
             raise LocalProtocolError("no records are left in this session")
         self._seal(message, corr)
 
     def close(self, code: Code) -> None:
         """Queue a goodbye: authenticated in a live session, a plain hint otherwise."""
-        if self.state is SessionState.READY and self._has_records:
+        if self.state is SessionState.READY and self.records_left > 0:
             self._seal(Bye(code=code), 0)
         else:
             self._queue(FragmentKind.PLAIN, encode_plain(PlainClose(code=code)))
@@ -210,6 +210,11 @@ class LinkSession(ABC, Generic[HelloT]):
         # A message may still be completed in the very millisecond of its deadline: patience ends after it.
         return deadline if partial is None else min(deadline, partial + 1)
 
+    @property
+    def records_left(self) -> int:
+        """How many records this end may still send."""
+        return SESSION_RECORD_COUNT_MAX - self._sent_count
+
     def renewal_due(self, now_ms: int) -> bool:
         """Tell whether a new handshake is due: by age, or with a tenth of the records left."""
         used = max(self._sent_count, self._received_count)
@@ -221,17 +226,13 @@ class LinkSession(ABC, Generic[HelloT]):
     def _queue(self, kind: FragmentKind, data: bytes) -> None:
         self._outgoing.extend(self._fragmenter.fragment(kind, data))
 
-    @property
-    def _has_records(self) -> bool:
-        return self._sent_count < SESSION_RECORD_COUNT_MAX
-
     def _refuse_if_over(self) -> None:
         if self._is_over:
             raise LocalProtocolError("this session has failed before: the link must be dropped")
 
     def _seal_reply(self, message: Message, corr: int) -> None:
         """Seal what the other side, or the time, asks for: that nothing is left to say it with is no bug here."""
-        if not self._has_records:
+        if self.records_left <= 0:
             raise RemoteProtocolError(Code.LINK_DOWN, "the records of this session are used up")
         self._seal(message, corr)
 

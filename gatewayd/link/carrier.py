@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import structlog
 
 from firmware_protocol.codes import Code
 from firmware_protocol.errors import RemoteProtocolError
-from gatewayd.link.faults import CloneSuspected, LinkLost
+from gatewayd.link.faults import CloneSuspected, LinkLost, SessionWornOut
 from gatewayd.link.radio import RadioCode, RadioError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from firmware_protocol.messages import Message
     from firmware_protocol.session import Event, GatewaySession, SessionState
@@ -75,8 +76,8 @@ class Carrier:
                 tasks.create_task(self._write())
                 tasks.create_task(self._keep_time())
                 tasks.create_task(self.until_lost())
-        except* (RemoteProtocolError, RadioError, LinkLost) as faults:
-            self.end(_as_lost(faults.exceptions[0]))
+        except* LinkLost:
+            pass  # `end` has it
         finally:
             self.end(LinkLost(Code.LINK_DOWN.dotted, "the gateway let go of the link"))
 
@@ -111,6 +112,8 @@ class Carrier:
         """
         if self.lost is not None:
             raise self.end(self.lost)
+        if self._session.records_left <= 0:
+            raise self.end(SessionWornOut(Code.LINK_DOWN.dotted, "the records of this session are used up"))
         self._session.send(message, corr=corr)
         self._outgoing.set()
 
@@ -125,22 +128,36 @@ class Carrier:
         except (TimeoutError, RadioError):
             _log.debug("link.farewell_failed", code=code.dotted)
 
+    @contextlib.contextmanager
+    def _ending_the_link(self) -> Iterator[None]:
+        """End the link in the very moment of a fault: nobody may find a session that has failed still in use.
+
+        Raises:
+            LinkLost: instead of the fault.
+        """
+        try:
+            yield
+        except (RemoteProtocolError, RadioError, LinkLost) as fault:
+            raise self.end(_as_lost(fault)) from fault
+
     async def _read(self) -> NoReturn:
-        while True:
-            value = await self._link.next_value()
-            instant = self._clock.now()
-            for event in self._session.receive_value(value, instant.monotonic_ms):
-                self._on_event(event, instant)
-            self._outgoing.set()  # whatever the session answers by itself
-            self._received.set()
-            self._on_change()
+        with self._ending_the_link():
+            while True:
+                value = await self._link.next_value()
+                instant = self._clock.now()
+                for event in self._session.receive_value(value, instant.monotonic_ms):
+                    self._on_event(event, instant)
+                self._outgoing.set()  # whatever the session answers by itself
+                self._received.set()
+                self._on_change()
 
     async def _write(self) -> NoReturn:
-        while True:
-            await self._outgoing.wait()
-            self._outgoing.clear()
-            for value in self._session.take_values():
-                await self._write_value(value)
+        with self._ending_the_link():
+            while True:
+                await self._outgoing.wait()
+                self._outgoing.clear()
+                for value in self._session.take_values():
+                    await self._write_value(value)
 
     async def _write_value(self, value: bytes) -> None:
         try:
@@ -150,12 +167,11 @@ class Carrier:
             raise LinkLost(RadioCode.GATT_FAILED, f"a write took more than {WRITE_MS_MAX} ms") from None
 
     async def _keep_time(self) -> NoReturn:
-        while True:
-            now_ms = self._clock.now().monotonic_ms
-            self._session.tick(now_ms)
-            self._outgoing.set()  # a ping
-            deadline_ms = self._session.next_deadline_ms()
-            await self._wait_until(deadline_ms)
+        with self._ending_the_link():
+            while True:
+                self._session.tick(self._clock.now().monotonic_ms)
+                self._outgoing.set()  # a ping
+                await self._wait_until(self._session.next_deadline_ms())
 
     async def _wait_until(self, deadline_ms: int) -> None:
         """Return at the deadline, or as soon as a value has brought it nearer."""
@@ -169,7 +185,7 @@ class Carrier:
             deadline_ms = min(deadline_ms, self._session.next_deadline_ms())
 
 
-def _as_lost(fault: BaseException) -> LinkLost:
+def _as_lost(fault: RemoteProtocolError | RadioError | LinkLost) -> LinkLost:
     match fault:
         case RemoteProtocolError(code=Code.CLONE_SUSPECT, detail=detail):
             # Only the session finds this, in what the lock has proved. A goodbye that says so proves nothing.
@@ -180,5 +196,3 @@ def _as_lost(fault: BaseException) -> LinkLost:
             return LinkLost(code, detail)
         case LinkLost():
             return fault
-        case _:
-            raise fault
