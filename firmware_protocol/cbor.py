@@ -1,15 +1,14 @@
 """Strict deterministic CBOR: one value, one encoding (docs/protocol.md §2, RFC 8949 §4.2.1).
 
 cbor2 accepts duplicate keys, unsorted maps, non-minimal numbers, indefinite lengths and trailing
-bytes, and builds a regular expression, a MIME message or a big number from a tag. So `decode` walks
-the bytes first and refuses what the protocol has no use for; only then does cbor2 build the value,
-and its re-encoding must be the input.
+bytes, and builds a regular expression, a MIME message or a big number from a tag. So reading is done
+here, in one pass that knows only what the protocol uses: whatever has a second encoding is refused
+where it stands. cbor2 writes, and what it wrote must be readable.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import IntEnum
 from typing import Final, TypeAlias
 
 import cbor2
@@ -28,28 +27,21 @@ TAG_SIGN1: Final = 18
 TAG_SIGN: Final = 98
 """COSE_Sign, RFC 9052 §2. There is no third tag."""
 
-
-class _Major(IntEnum):
-    """Major types, RFC 8949 §3.1."""
-
-    UINT = 0
-    NEGATIVE = 1
-    BYTES = 2
-    TEXT = 3
-    ARRAY = 4
-    MAP = 5
-    TAG = 6
-    SIMPLE = 7
-
-
-_CONTAINERS: Final = frozenset({_Major.ARRAY, _Major.MAP, _Major.TAG})
-_SIMPLE_VALUES: Final = frozenset({0xF4, 0xF5, 0xF6})  # false, true, null
-_SMALL_KEY_MAX: Final = 23
-"""Keys are 0..23, -1..-24 and -70001: among these, RFC 7049's order of keys is RFC 8949's."""
-_PRIVATE_KEY: Final = (_Major.NEGATIVE, 70_000)
-"""-70001 as it stands in a head: CBOR writes a negative n as -1 - n."""
-_ARGUMENT_MIN: Final = {24: 24, 25: 1 << 8, 26: 1 << 16, 27: 1 << 32}
-"""Smallest argument that needs the 1, 2, 4 or 8 further bytes of this additional information."""
+# Major types, RFC 8949 §3.1. Plain numbers: an enum's members are looked up at each of some hundred items.
+_UINT, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP, _, _SIMPLE = range(8)
+_SIMPLE_VALUES: Final[Mapping[int, bool | None]] = {20: False, 21: True, 22: None}
+_KEYS: Final[Mapping[int, int]] = {
+    **{number: number for number in range(24)},
+    **{_NEGATIVE << 5 | number: -1 - number for number in range(24)},
+}
+"""The keys 0..23 and -1..-24, by the one byte that each is written in."""
+_PRIVATE_KEY: Final = -70_001
+_PRIVATE_KEY_ENCODED: Final = bytes.fromhex("3a00011170")
+"""The only key of more than one byte. Keys ascend by their first byte: among these, RFC 7049's order is RFC 8949's."""
+_LONG_ARGUMENTS: Final = {24: (1, 24), 25: (2, 1 << 8), 26: (4, 1 << 16), 27: (8, 1 << 32)}
+"""By additional information: how many further bytes hold the argument, and the smallest that needs so many."""
+_IMMEDIATE_MAX: Final = 23
+"""Largest argument that stands in the initial byte itself."""
 
 
 def encode(value: Value) -> bytes:
@@ -60,11 +52,27 @@ def encode(value: Value) -> bytes:
     """
     try:
         data = cbor2.dumps(value, canonical=True)
-        _Scanner(data).scan()
+        _Reader(data).read()
     except (cbor2.CBOREncodeError, UnicodeEncodeError, RemoteProtocolError) as error:
         raise LocalProtocolError(f"not a value of the protocol: {error}") from error
-    _frozen(value)  # cbor2 writes any sequence as an array of its items: a memoryview would pass as numbers
+    _refuse_other_types(value)  # cbor2 writes any sequence as an array: a memoryview would pass as numbers
     return data
+
+
+def encode_bytes(data: bytes) -> bytes:
+    """Return what `encode` would for one byte string, without its detours.
+
+    Raises:
+        LocalProtocolError: more than 65,535 bytes.
+    """
+    size = len(data)
+    if size <= _IMMEDIATE_MAX:
+        return bytes((_BYTES << 5 | size,)) + data
+    if size <= 0xFF:  # noqa: PLR2004 - one byte
+        return bytes((_BYTES << 5 | 24, size)) + data
+    if size > 0xFFFF:  # noqa: PLR2004 - two bytes
+        raise LocalProtocolError("a byte string beyond any object")
+    return bytes((_BYTES << 5 | 25,)) + size.to_bytes(2, "big") + data
 
 
 def decode(data: bytes, *, size_max: int) -> Value:
@@ -75,97 +83,135 @@ def decode(data: bytes, *, size_max: int) -> Value:
     """
     if len(data) > size_max:
         raise RemoteProtocolError(Code.TOO_LARGE, f"{len(data)} bytes of CBOR, {size_max} allowed")
-    _Scanner(data).scan()
-    try:
-        value = cbor2.loads(data)
-    except cbor2.CBORDecodeError as error:  # all that the scan leaves: text that is not UTF-8
-        raise _malformed("CBOR text is not UTF-8") from error
-    if cbor2.dumps(value, canonical=True) != data:
-        raise _malformed("CBOR map with unsorted or duplicate keys")
-    return _frozen(value)
+    return _Reader(data).read()
 
 
-class _Scanner:
-    """One pass over the bytes that builds nothing: structure, bounds, and what the protocol has no use for."""
+class _Reader:
+    """One pass over the bytes. Sizes and counts are believed only as far as there are bytes for them."""
+
+    __slots__ = ("_data", "_items_left", "_offset")
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._offset = 0
-        self._item_count = 0
+        self._items_left = CBOR_ITEM_COUNT_MAX - 1
 
-    def scan(self) -> None:
-        """Refuse anything but one item of allowed shape that fills the bytes."""
-        self._item(depth=1)
+    def read(self) -> Value:
+        """Return the one item that fills the bytes."""
+        try:
+            value = self._item(CBOR_DEPTH_MAX)
+        except IndexError:  # every item begins with a byte that has to be there
+            raise _cut_short() from None
         if self._offset != len(self._data):
             raise _malformed("bytes after the end of the CBOR item")
+        return value
 
-    def _item(self, depth: int) -> None:
-        major, argument = self._head()
-        if major in _CONTAINERS and depth > CBOR_DEPTH_MAX:
+    def _item(self, levels_left: int) -> Value:
+        initial = self._data[self._offset]
+        self._offset += 1
+        major, argument = initial >> 5, initial & 0x1F
+        if argument > _IMMEDIATE_MAX and major != _SIMPLE:
+            argument = self._long_argument(argument)
+        if major == _UINT:
+            return argument
+        if major == _BYTES:
+            return self._take(argument)
+        if major == _TEXT:
+            return self._text(argument)
+        if major == _NEGATIVE:
+            return -1 - argument
+        if major == _SIMPLE:
+            return _simple(argument)
+        return self._container(major, argument, levels_left - 1)
+
+    def _container(self, major: int, argument: int, levels_left: int) -> Value:
+        if levels_left < 0:
             raise RemoteProtocolError(Code.TOO_LARGE, f"CBOR nested deeper than {CBOR_DEPTH_MAX}")
-        match major:
-            case _Major.BYTES | _Major.TEXT:
-                self._take(argument)
-            case _Major.ARRAY:
-                for _ in range(argument):
-                    self._item(depth + 1)
-            case _Major.MAP:
-                for _ in range(argument):
-                    self._key()
-                    self._item(depth + 1)
-            case _Major.TAG:
-                if argument not in {TAG_SIGN1, TAG_SIGN}:
-                    raise _malformed("CBOR tag that the protocol does not use")
-                self._item(depth + 1)
-            case _:  # numbers and simple values are all head
-                pass
+        if major == _MAP:
+            return self._map(argument, levels_left)
+        if major == _ARRAY:
+            self._claim(argument)
+            return tuple([self._item(levels_left) for _ in range(argument)])
+        if argument not in {TAG_SIGN1, TAG_SIGN}:
+            raise _malformed("CBOR tag that the protocol does not use")
+        self._claim(1)
+        return cbor2.CBORTag(argument, self._item(levels_left))
 
-    def _key(self) -> None:
-        major, argument = self._head()
-        is_small = major in {_Major.UINT, _Major.NEGATIVE} and argument <= _SMALL_KEY_MAX
-        if not is_small and (major, argument) != _PRIVATE_KEY:
-            raise _malformed("CBOR map key that the protocol does not use")
+    def _map(self, count: int, levels_left: int) -> dict[int, Value]:
+        self._claim(2 * count)
+        entries: dict[int, Value] = {}
+        previous = -1
+        for _ in range(count):
+            first = self._data[self._offset]
+            if first <= previous:
+                raise _malformed("CBOR map with unsorted or duplicate keys")
+            previous = first
+            if first in _KEYS:
+                key = _KEYS[first]
+                self._offset += 1
+            elif self._take(len(_PRIVATE_KEY_ENCODED)) == _PRIVATE_KEY_ENCODED:
+                key = _PRIVATE_KEY
+            else:
+                raise _malformed("CBOR map key that the protocol does not use")
+            entries[key] = self._item(levels_left)
+        return entries
 
-    def _head(self) -> tuple[int, int]:
-        """Read one head: its major type and its argument."""
-        self._item_count += 1
-        if self._item_count > CBOR_ITEM_COUNT_MAX:
-            raise RemoteProtocolError(Code.TOO_LARGE, f"more than {CBOR_ITEM_COUNT_MAX} CBOR items")
-        initial = self._take(1)[0]
-        major, information = initial >> 5, initial & 0x1F
-        if major == _Major.SIMPLE and initial not in _SIMPLE_VALUES:
-            raise _malformed("CBOR float or simple value other than false, true and null")
-        if information not in _ARGUMENT_MIN:
-            if information >= min(_ARGUMENT_MIN):
-                raise _malformed("CBOR of indefinite length or reserved form")
-            return major, information
-        argument = int.from_bytes(self._take(1 << (information - 24)), "big")
-        if argument < _ARGUMENT_MIN[information]:
+    def _text(self, size: int) -> str:
+        try:
+            return self._take(size).decode()
+        except UnicodeDecodeError as error:
+            raise _malformed("CBOR text is not UTF-8") from error
+
+    def _long_argument(self, information: int) -> int:
+        """Read the argument that follows the initial byte."""
+        if information not in _LONG_ARGUMENTS:
+            raise _malformed("CBOR of indefinite length or reserved form")
+        size, argument_min = _LONG_ARGUMENTS[information]
+        argument = int.from_bytes(self._take(size), "big")
+        if argument < argument_min:
             raise _malformed("CBOR number that is longer than it need be")
-        return major, argument
+        return argument
 
     def _take(self, size: int) -> bytes:
-        end = self._offset + size
+        start = self._offset
+        self._offset = end = start + size
         if end > len(self._data):
-            raise _malformed("CBOR ends too early")
-        taken = self._data[self._offset : end]
-        self._offset = end
-        return taken
+            raise _cut_short()
+        return self._data[start:end]
+
+    def _claim(self, count: int) -> None:
+        """Admit so many further items, each of which needs a byte at least."""
+        if count > len(self._data) - self._offset:
+            raise _cut_short()
+        self._items_left -= count
+        if self._items_left < 0:
+            raise RemoteProtocolError(Code.TOO_LARGE, f"more than {CBOR_ITEM_COUNT_MAX} CBOR items")
 
 
-def _frozen(value: object) -> Value:
-    """Return `value` with its arrays as tuples; its depth is already known to be small."""
+def _simple(information: int) -> bool | None:
+    if information not in _SIMPLE_VALUES:
+        raise _malformed("CBOR float or simple value other than false, true and null")
+    return _SIMPLE_VALUES[information]
+
+
+def _refuse_other_types(value: object) -> None:
     match value:
         case None | bool() | int() | bytes() | str():
-            return value
+            return
         case list() | tuple():
-            return tuple(_frozen(item) for item in value)
-        case Mapping():  # cbor2 gives a frozen one inside a tag
-            return {key: _frozen(item) for key, item in value.items()}
+            for item in value:
+                _refuse_other_types(item)
+        case Mapping():
+            for item in value.values():
+                _refuse_other_types(item)
         case cbor2.CBORTag():
-            return cbor2.CBORTag(value.tag, _frozen(value.value))
+            _refuse_other_types(value.value)
         case _:
             raise LocalProtocolError(f"{type(value).__name__} is not a value of the protocol")
+
+
+def _cut_short() -> RemoteProtocolError:
+    return _malformed("CBOR ends too early")
 
 
 def _malformed(detail: str) -> RemoteProtocolError:

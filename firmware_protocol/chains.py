@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 ROOT_THRESHOLD: Final = 2
 """Distinct pinned root keys that must sign a Keyset."""
 BUNDLE_OBJECT_COUNT_MAX: Final = 3
+_OBJECTS: Final = Many(Octets(1, BUNDLE_SIZE_MAX), count_max=BUNDLE_OBJECT_COUNT_MAX, count_min=1)
 _GRANTS_BY_ROLE: Final = ((Role.ALARM, OperatorGrant), (Role.AUTHORITY, Grant))
 """The roles that may sign a grant without an Authority between, and which kind."""
 S = TypeVar("S", bound=SignedMap)
@@ -176,8 +177,7 @@ def parse_bundle(data: bytes) -> tuple[bytes, ...]:
         RemoteProtocolError: TOO_LARGE or malformed.
     """
     value = cbor.decode(data, size_max=BUNDLE_SIZE_MAX)
-    objects = Many(Octets(1, BUNDLE_SIZE_MAX), count_max=BUNDLE_OBJECT_COUNT_MAX, count_min=1)
-    return objects.decode(value, "bundle")
+    return _OBJECTS.decode(value, "bundle")
 
 
 def make_bundle(*objects: bytes) -> bytes:

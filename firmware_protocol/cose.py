@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from nacl.exceptions import BadSignatureError
@@ -28,10 +29,20 @@ SIGNATURE_SIZE: Final = 64
 SIGNATURE_COUNT_MAX: Final = 8
 """Most signatures on one object: each costs the verifier a curve operation."""
 
+_PROTECTED_START: Final = bytes.fromhex("a201270448")
+"""`{1: -8, 4: h'…'}`: alg EdDSA and an 8-byte kid (RFC 9052 §3.1) have one encoding, and the kid ends it."""
+_SIGN1_START: Final = b"\xd2\x84"
+"""Tag 18, array of four."""
+_SIGN1_PROTECTED: Final = slice(3, 3 + len(_PROTECTED_START) + KID_SIZE)
+"""Where the protected header of a COSE_Sign1 lies, behind the one byte of its own length."""
+_UNPROTECTED_EMPTY: Final = b"\xa0"
+_PAYLOAD_HEAD_SIZES: Final[Mapping[bytes, int]] = {b"\x58": 2, b"\x59": 3}
+"""By its first byte: the head of a payload of 24 bytes and more, of 256 and more. A shorter one has a head of 1."""
 _BODY_PROTECTED_EMPTY: Final = b""
 """RFC 9052 §3: an empty protected header is the zero-length byte string."""
 
 
+@lru_cache(maxsize=256)  # the same few public keys, at every command
 def kid_of(verify_key: bytes) -> bytes:
     """Return the key id of an Ed25519 public key: the first 8 bytes of its SHA-256."""
     return hashlib.sha256(verify_key).digest()[:KID_SIZE]
@@ -46,7 +57,7 @@ def sign1(payload: bytes, *, key: SigningKey, domain: str) -> bytes:
     """Return a COSE_Sign1 over `payload`; `domain` is the last part of it, "grant" for one."""
     protected = _protected(bytes(key.verify_key))
     message = sig_structure1(protected, _external_aad(domain), payload)
-    return cbor.encode(cbor.Tag(cbor.TAG_SIGN1, [protected, {}, payload, key.sign(message).signature]))
+    return _encode_sign1(protected, payload, key.sign(message).signature)
 
 
 def sign_many(payload: bytes, *, keys: Sequence[SigningKey], domain: str) -> bytes:
@@ -67,12 +78,14 @@ def sign_many(payload: bytes, *, keys: Sequence[SigningKey], domain: str) -> byt
 
 def sig_structure1(protected: bytes, external_aad: bytes, payload: bytes) -> bytes:
     """Return the bytes that a COSE_Sign1 signature covers (RFC 9052 §4.4)."""
-    return cbor.encode(["Signature1", protected, external_aad, payload])
+    parts = (protected, external_aad, payload)
+    return b"\x84\x6aSignature1" + b"".join(map(cbor.encode_bytes, parts))
 
 
 def sig_structure(body_protected: bytes, sign_protected: bytes, external_aad: bytes, payload: bytes) -> bytes:
     """Return the bytes that one signature of a COSE_Sign covers (RFC 9052 §4.4)."""
-    return cbor.encode(["Signature", body_protected, sign_protected, external_aad, payload])
+    parts = (body_protected, sign_protected, external_aad, payload)
+    return b"\x85\x69Signature" + b"".join(map(cbor.encode_bytes, parts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,19 +163,37 @@ def parse(data: bytes, *, size_max: int) -> Envelope:
     Raises:
         RemoteProtocolError: TOO_LARGE, or MALFORMED: not an envelope of the one allowed shape.
     """
-    match cbor.decode(data, size_max=size_max):
-        case cbor.Tag(tag=cbor.TAG_SIGN1, value=(protected, headers, bytes() as payload, signature)):
-            is_multi = False
-            signatures: tuple[SignatureEntry, ...] = (_entry((protected, headers, signature)),)
+    if len(data) > size_max:
+        raise RemoteProtocolError(Code.TOO_LARGE, f"a signed object of {len(data)} bytes, {size_max} allowed")
+    is_multi = not data.startswith(_SIGN1_START)
+    payload, signatures = _split_sign(data) if is_multi else _split_sign1(data)
+    sha256 = hashlib.sha256(data).digest()
+    return Envelope(raw=data, sha256=sha256, payload=payload, signatures=signatures, is_multi=is_multi)
+
+
+def _encode_sign1(protected: bytes, payload: bytes, signature: bytes) -> bytes:
+    parts = (_SIGN1_START, cbor.encode_bytes(protected), _UNPROTECTED_EMPTY)
+    return b"".join((*parts, cbor.encode_bytes(payload), cbor.encode_bytes(signature)))
+
+
+def _split_sign1(data: bytes) -> tuple[bytes, tuple[SignatureEntry, ...]]:
+    """Cut the object where its parts must lie; it is one only if those parts, written anew, are `data`."""
+    protected = data[_SIGN1_PROTECTED]
+    encoded = data[_SIGN1_PROTECTED.stop + len(_UNPROTECTED_EMPTY) : -SIGNATURE_SIZE - 2]
+    signature = data[-SIGNATURE_SIZE:]
+    payload = encoded[_PAYLOAD_HEAD_SIZES.get(encoded[:1], 1) :]
+    if _encode_sign1(protected, payload, signature) != data:
+        raise _malformed("not a COSE_Sign1 of the allowed shape")
+    return payload, (SignatureEntry(kid=_kid(protected), protected=protected, signature=signature),)
+
+
+def _split_sign(data: bytes) -> tuple[bytes, tuple[SignatureEntry, ...]]:
+    match cbor.decode(data, size_max=len(data)):
         case cbor.Tag(tag=cbor.TAG_SIGN, value=(b"", {**unprotected}, bytes() as payload, tuple() as listed)) if (
             not unprotected and 1 <= len(listed) <= SIGNATURE_COUNT_MAX
         ):
-            is_multi = True
-            signatures = tuple(_entry(item) for item in listed)
-        case _:
-            raise _malformed("not a COSE_Sign1 or COSE_Sign of the allowed shape")
-    sha256 = hashlib.sha256(data).digest()
-    return Envelope(raw=data, sha256=sha256, payload=payload, signatures=signatures, is_multi=is_multi)
+            return payload, tuple(_entry(item) for item in listed)
+    raise _malformed("neither a COSE_Sign1 nor a COSE_Sign of the allowed shape")
 
 
 def _entry(value: cbor.Value) -> SignatureEntry:
@@ -175,20 +206,20 @@ def _entry(value: cbor.Value) -> SignatureEntry:
 
 
 def _kid(protected: bytes) -> bytes:
-    match cbor.decode(protected, size_max=len(protected)):
-        case {1: -8, 4: bytes() as kid, **others} if len(kid) == KID_SIZE and not others:
-            return kid
-    raise _malformed("protected header is not {1: -8, 4: kid}")
+    if len(protected) != len(_PROTECTED_START) + KID_SIZE or not protected.startswith(_PROTECTED_START):
+        raise _malformed("protected header is not {1: -8, 4: kid}")
+    return protected[len(_PROTECTED_START) :]
 
 
 def _protected(verify_key: bytes) -> bytes:
-    return cbor.encode({1: -8, 4: kid_of(verify_key)})  # alg: EdDSA, kid (RFC 9052 §3.1)
+    return _PROTECTED_START + kid_of(verify_key)
 
 
 def _external_aad(domain: str) -> bytes:
     return (DOMAIN_PREFIX + domain).encode()
 
 
+@lru_cache(maxsize=64)  # immutable, and public
 def _verify_key(verify_key: bytes) -> VerifyKey:
     try:
         return VerifyKey(verify_key)

@@ -14,7 +14,9 @@ so is a default that was spelled out, so that one value has exactly one encoding
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self, TypeVar, dataclass_transform
 
 from firmware_protocol import cbor
@@ -112,7 +114,10 @@ class Text:
         return value
 
 
-_NAME_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+_UINT: Final = Uint()
+_TRUTH: Final = Uint(value_max=1)
+_CODE: Final = Uint(value_max=0xFF)
+_is_name: Final = re.compile(r"[a-z0-9-]{1,32}").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +130,9 @@ class Name:
 
     def decode(self, value: Value, where: str) -> str:
         """Return the name."""
-        text = Text(size_max=32).decode(value, where)
-        if not _NAME_CHARACTERS.issuperset(text):
-            raise malformed(where, "a name has only a-z, 0-9 and -")
-        return text
+        if not isinstance(value, str) or not _is_name(value):
+            raise malformed(where, "a name is 1 to 32 of a-z, 0-9 and -")
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +147,16 @@ class Choice:
 
     def decode(self, value: Value, where: str) -> IntEnum:
         """Return the member."""
-        number = Uint().decode(value, where)
+        number = _UINT.decode(value, where)
         try:
             return self.kind(number)
         except ValueError:
             raise malformed(where, f"{number} is no {self.kind.__name__}") from None
+
+
+@cache
+def _every_bit(kind: type[IntFlag]) -> int:
+    return sum(kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +171,10 @@ class Flags:
 
     def decode(self, value: Value, where: str) -> IntFlag:
         """Return the set."""
-        return self.kind(Uint(value_max=sum(self.kind)).decode(value, where))
+        number = _UINT.decode(value, where)
+        if number & ~_every_bit(self.kind):
+            raise malformed(where, f"a bit that {self.kind.__name__} does not have")
+        return self.kind(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +187,7 @@ class Truth:
 
     def decode(self, value: Value, where: str) -> bool:
         """Return the truth value."""
-        return bool(Uint(value_max=1).decode(value, where))
+        return bool(_TRUTH.decode(value, where))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +201,7 @@ class CodeNumber:
     def decode(self, value: Value, where: str) -> Code:
         """Return the row."""
         try:
-            return Code.from_wire(Uint(value_max=0xFF).decode(value, where))
+            return Code.from_wire(_CODE.decode(value, where))
         except UnknownCodeError:
             raise malformed(where, "unknown code") from None
 
@@ -204,7 +216,7 @@ class Many:
 
     def encode(self, value: tuple[Any, ...]) -> Value:
         """Return the array."""
-        return tuple(self.item.encode(each) for each in value)
+        return tuple([self.item.encode(each) for each in value])
 
     def decode(self, value: Value, where: str) -> tuple[Any, ...]:
         """Return the values."""
@@ -212,7 +224,7 @@ class Many:
             raise malformed(where, "not an array")
         if not self.count_min <= len(value) <= self.count_max:
             raise malformed(where, "array too short or too long")
-        return tuple(self.item.decode(each, where) for each in value)
+        return tuple([self.item.decode(each, where) for each in value])
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +242,7 @@ class Row:
         """Return the built value."""
         if not isinstance(value, tuple) or len(value) != len(self.parts):
             raise malformed(where, f"not an array of {len(self.parts)}")
-        return self.build(*(codec.decode(part, where) for codec, part in zip(self.parts, value, strict=True)))
+        return self.build(*[codec.decode(part, where) for codec, part in zip(self.parts, value, strict=True)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +253,12 @@ class WireField:
     path: tuple[int, ...]
     codec: Codec
     default: object
+    where: str
+    """What an error calls it."""
+    parent: tuple[int, ...]
+    """The path to the map that it stands in."""
+    key: int
+    """Its key there."""
 
 
 def wire_field(path: Path, codec: Codec, *, default: object = _REQUIRED) -> Any:  # noqa: ANN401 - a field specifier
@@ -293,10 +311,10 @@ class WireMap:
         for field in self.FIELDS:
             value = getattr(self, field.name)
             branch = tree
-            for key in field.path[:-1]:
+            for key in field.parent:
                 branch = branch.setdefault(key, {})
             if field.default is _REQUIRED or value != field.default:
-                branch[field.path[-1]] = field.codec.encode(value)
+                branch[field.key] = field.codec.encode(value)
         data = cbor.encode(tree)
         try:
             self.from_bytes(data)
@@ -311,15 +329,18 @@ class WireMap:
         Raises:
             RemoteProtocolError: `data` is not the one encoding of such a value.
         """
-        where = cls.__name__
         tree = cbor.decode(data, size_max=cls.SIZE_MAX)
-        branches = {path: _branch(tree, path, where) for path in cls.KEYS}
-        for path, allowed in cls.KEYS.items():
-            if unknown := branches[path].keys() - allowed:
-                raise malformed(where, f"unknown fields {sorted(unknown)}")
-        value = cls(**{field.name: _read(field, branches[field.path[:-1]], where) for field in cls.FIELDS})
+        branches = {path: _branch(tree, path, keys, cls.__name__) for path, keys in cls.KEYS.items()}
+        found = {}
+        for field in cls.FIELDS:
+            branch = branches[field.parent]
+            if field.key in branch:
+                found[field.name] = _decoded(field, branch[field.key])
+            elif field.default is _REQUIRED:
+                raise malformed(field.where, "missing")
+        value = cls(**found)
         if problem := value.problem():
-            raise malformed(where, problem)
+            raise malformed(cls.__name__, problem)
         return value
 
     def problem(self) -> str | None:
@@ -334,6 +355,9 @@ def _declared(kind: type[WireMap]) -> tuple[WireField, ...]:
             path=field.metadata["path"],
             codec=field.metadata["codec"],
             default=_REQUIRED if field.default is dataclasses.MISSING else field.default,
+            where=f"{kind.__name__}.{field.name}",
+            parent=field.metadata["path"][:-1],
+            key=field.metadata["path"][-1],
         )
         for field in dataclasses.fields(kind)  # type: ignore[arg-type]  # `wire` has just made it a dataclass
     )
@@ -347,23 +371,20 @@ def _allowed_keys(fields: Sequence[WireField]) -> Mapping[tuple[int, ...], froze
     return {path: frozenset(keys) for path, keys in allowed.items()}
 
 
-def _branch(tree: Value, path: tuple[int, ...], where: str) -> dict[int, Value]:
+def _branch(tree: Value, path: tuple[int, ...], keys: frozenset[int], where: str) -> dict[int, Value]:
     for key in path:
         if not isinstance(tree, dict) or key not in tree:
             raise malformed(where, f"field {key} is missing")
         tree = tree[key]
     if not isinstance(tree, dict):
         raise malformed(where, "not a map")
+    if not tree.keys() <= keys:
+        raise malformed(where, f"unknown fields {sorted(tree.keys() - keys)}")
     return tree
 
 
-def _read(field: WireField, branch: Mapping[int, Value], where: str) -> object:
-    key = field.path[-1]
-    if key not in branch:
-        if field.default is _REQUIRED:
-            raise malformed(where, f"field {field.name} is missing")
-        return field.default
-    value = field.codec.decode(branch[key], f"{where}.{field.name}")
+def _decoded(field: WireField, carried: Value) -> object:
+    value = field.codec.decode(carried, field.where)
     if value == field.default:
-        raise malformed(where, f"the default of {field.name} must be left out")
+        raise malformed(field.where, "a default must be left out")
     return value

@@ -91,6 +91,16 @@ def test_numbers_with_a_name_are_written_as_numbers() -> None:
     assert cbor.encode({Action.UNLOCK: Action.UNLOCK}).hex() == "a10202"
 
 
+@pytest.mark.parametrize("size", [0, 1, 23, 24, 255, 256, 4_000, 65_535])
+def test_a_byte_string_is_written_alike_on_both_ways(size: int) -> None:
+    assert cbor.encode_bytes(bytes(size)) == cbor.encode(bytes(size))
+
+
+def test_a_byte_string_beyond_any_object_is_our_own_mistake() -> None:
+    with pytest.raises(LocalProtocolError):
+        cbor.encode_bytes(bytes(65_536))
+
+
 # --------------------------------------------------------------------------------------------- both sides of each bound
 
 

@@ -80,6 +80,28 @@ def test_an_empty_payload_is_a_payload() -> None:
     assert parse(cose.sign1(b"", key=KEY, domain="info")).verify(PUBLIC, domain="info") == b""
 
 
+@pytest.mark.parametrize("size", [1, 23, 24, 255, 256, 900])
+def test_a_payload_of_any_size_comes_back(size: int) -> None:
+    data = cose.sign1(bytes(size), key=KEY, domain="info")
+    assert data == cbor2.dumps(cbor2.loads(data), canonical=True)
+    assert parse(data).verify(PUBLIC, domain="info") == bytes(size)
+
+
+@pytest.mark.parametrize("size", [1, 23, 24, 255, 256])
+def test_attack_a_payload_with_a_longer_length_than_need_be_is_refused(size: int) -> None:
+    data = cose.sign1(bytes(size), key=KEY, domain="info")
+    head, longer = cbor2.dumps(bytes(size))[:-size], b"\x5a" + size.to_bytes(4, "big")
+    assert refusal_of_parsing(data.replace(b"\xa0" + head, b"\xa0" + longer)) is Code.MALFORMED
+    shorter_forms = {1: b"\x58\x01", 23: b"\x58\x17", 24: b"\x59\x00\x18", 255: b"\x59\x00\xff"}
+    if size in shorter_forms:
+        assert refusal_of_parsing(data.replace(b"\xa0" + head, b"\xa0" + shorter_forms[size])) is Code.MALFORMED
+
+
+@pytest.mark.parametrize("size", range(0, 90, 7))
+def test_an_object_cut_short_anywhere_is_refused(size: int) -> None:
+    assert refusal_of_parsing(cose.sign1(PAYLOAD, key=KEY, domain="info")[:size]) is Code.MALFORMED
+
+
 def test_attack_an_object_presented_as_one_of_another_domain_does_not_verify() -> None:
     assert refusal_of_verifying(cose.sign1(PAYLOAD, key=KEY, domain="operator")) is Code.BAD_SIGNATURE
 

@@ -75,7 +75,7 @@ ACCEPTED: dict[str, tuple[Codec, Any, Any]] = {
 
 
 @pytest.mark.parametrize(("codec", "carried", "value"), ACCEPTED.values(), ids=ACCEPTED)
-def test_a_value_within_its_bounds_comes_and_goes(codec: Codec, carried: Any, value: Any) -> None:  # noqa: ANN401 - any value
+def test_a_value_within_its_bounds_comes_and_goes(codec: Codec, carried: Any, value: Any) -> None:
     read = codec.decode(carried, "it")
     assert read == value
     assert type(read) is type(value)
@@ -131,7 +131,7 @@ REFUSED: dict[str, tuple[Codec, Any]] = {
 
 
 @pytest.mark.parametrize(("codec", "carried"), REFUSED.values(), ids=REFUSED)
-def test_a_value_of_another_type_or_out_of_bounds_is_refused(codec: Codec, carried: Any) -> None:  # noqa: ANN401 - any value
+def test_a_value_of_another_type_or_out_of_bounds_is_refused(codec: Codec, carried: Any) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         codec.decode(carried, "Thing.field")
     assert caught.value.code is Code.MALFORMED
@@ -160,11 +160,11 @@ PARCEL = Parcel(weight_g=5, label=b"abcd", size=7)
 TREE: dict[int, Any] = {0: 5, 2: b"abcd", 8: {}, -70_001: {0: 7}}
 
 
-def read(tree: Any) -> Parcel:  # noqa: ANN401 - any shape
+def read(tree: Any) -> Parcel:
     return Parcel.from_bytes(cbor.encode(tree))
 
 
-def with_changes(**changes: Any) -> dict[int, Any]:  # noqa: ANN401 - any shape
+def with_changes(**changes: Any) -> dict[int, Any]:
     """Return TREE with `at_0=…` for key 0; `private_0=…` for key 0 below -70001; Ellipsis takes a key away."""
     tree = {key: dict(value) if isinstance(value, dict) else value for key, value in TREE.items()}
     for name, value in changes.items():
@@ -221,7 +221,7 @@ OTHER_MAPS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("tree", OTHER_MAPS.values(), ids=OTHER_MAPS)
-def test_any_other_map_is_refused(tree: Any) -> None:  # noqa: ANN401 - any shape
+def test_any_other_map_is_refused(tree: Any) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         read(tree)
     assert caught.value.code is Code.MALFORMED
