@@ -4,10 +4,12 @@ import asyncio
 import itertools
 from typing import TYPE_CHECKING
 
+import pytest
+
 from firmware_protocol.checkpoint import verify_checkpoint
 from firmware_protocol.signed import sign
 from firmware_protocol.statements import Conflict
-from gatewayd.uplink.outbox import ALERT_AFTER_S, CHECKPOINT_COUNT, PATIENCE_S_MAX, WINDOW_COUNT
+from gatewayd.uplink.outbox import ALERT_AFTER_S, CHECKPOINT_COUNT, PATIENCE_S_MAX, PATIENCE_S_MIN, WINDOW_COUNT
 from gatewayd.uplink.seam import Incoming, Outgoing, PublishOutcome
 from tests.support.inline_executor import InlineExecutor
 from tests.support.uplink_bench import BOOT, UTC_S, UplinkBench
@@ -187,6 +189,38 @@ def test_an_entry_lost_on_the_way_is_sent_again_from_there(tmp_path: Path) -> No
     on_bench(tmp_path, story)
 
 
+@pytest.mark.parametrize("count", [40, 85, 90])
+def test_what_is_asked_for_in_mid_drain_is_sent_at_once_and_nothing_before_it_twice(tmp_path: Path, count: int) -> None:
+    async def story(bench: UplinkBench) -> None:
+        bench.central.connect()
+        await bench.append(100)
+        bench.start()
+        await bench.until(lambda: len(bench.central.entries) >= count)
+        bench.central.loses_entries = 1
+        assert await bench.until_received(100) < PATIENCE_S_MIN
+        assert all(bench.central.entries.count(leaf) == 1 for leaf in (await bench.leaves())[:count])
+
+    on_bench(tmp_path, story)
+
+
+def test_after_a_refusal_nothing_is_sent_before_the_rest_of_the_window_is_answered(tmp_path: Path) -> None:
+    async def story(bench: UplinkBench) -> None:
+        session = CountingSession()
+        await bench.append(100)
+        task = asyncio.ensure_future(bench.outbox.run(session))
+        await asyncio.sleep(1)
+        session.answer_oldest(PublishOutcome.REFUSED)
+        await asyncio.sleep(600)
+        assert len(session.published) == WINDOW_COUNT
+        for _ in range(WINDOW_COUNT - 1):
+            session.answer_oldest()
+        await asyncio.sleep(PATIENCE_S_MIN + 1)
+        assert [message.payload for message in session.published[WINDOW_COUNT:]] == [(await bench.leaves())[0]]
+        task.cancel()
+
+    on_bench(tmp_path, story)
+
+
 def test_a_broker_that_dies_with_what_it_acknowledged_loses_nothing(tmp_path: Path) -> None:
     async def story(bench: UplinkBench) -> None:
         bench.central.connect()
@@ -269,6 +303,23 @@ def test_a_new_empty_central_log_is_brought_up_from_what_was_received_before(tmp
         assert bench.central.entries[-CHECKPOINT_COUNT - 11 :] == [
             leaf for _, leaf in await bench.ledger.entries(0, 1_000, 10_000_000)
         ] + [leaf for _, leaf in await bench.ledger.entries(1_000, 1_000, 10_000_000)]
+
+    on_bench(tmp_path, story)
+
+
+def test_a_new_central_log_need_not_hold_more_than_a_few_entries_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simulator.central_log.PENDING_COUNT_MAX", CHECKPOINT_COUNT)
+
+    async def story(bench: UplinkBench) -> None:
+        bench.central.connect()
+        await bench.append(3 * CHECKPOINT_COUNT)
+        bench.start()
+        await bench.until_received(3 * CHECKPOINT_COUNT)
+        bench.central.log = bench.new_central()
+        await bench.append(1)
+        await bench.until_received(3 * CHECKPOINT_COUNT + 1)
 
     on_bench(tmp_path, story)
 
@@ -418,9 +469,9 @@ class CountingSession:
         self.in_flight_max = max(self.in_flight_max, len(self._open))
         return answered
 
-    def answer_oldest(self) -> None:
+    def answer_oldest(self, outcome: PublishOutcome = PublishOutcome.DELIVERED) -> None:
         if self._open:
-            self._open.pop(0).set_result(PublishOutcome.DELIVERED)
+            self._open.pop(0).set_result(outcome)
 
     async def next_message(self) -> Incoming:
         raise AssertionError
