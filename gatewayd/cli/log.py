@@ -24,7 +24,8 @@ from gatewayd.store.log import read_log
 
 if TYPE_CHECKING:
     from gatewayd.config.values import Folders
-    from gatewayd.journal.verification import LogCopy, Verification
+    from gatewayd.journal.copies import LogCopy
+    from gatewayd.journal.verification import Verification
     from gatewayd.store.inspection import StoredTrust
 
 

@@ -19,15 +19,15 @@ from gatewayd.control.messages import (
     request,
     to_line,
 )
-from gatewayd.journal.verification import LogCopy
+from gatewayd.journal.copies import LogCopy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
 
+    from gatewayd.journal.copies import LeafCopy
     from gatewayd.journal.journal import SignedCheckpoint
-    from gatewayd.journal.verification import LeafCopy
     from gatewayd.store.inspection import StoredTrust
 
 ANSWER_S_MAX: Final = 10

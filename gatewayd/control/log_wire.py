@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from firmware_protocol.errors import ProtocolError
 from firmware_protocol.merkle import Frontier
 from gatewayd.control.messages import ControlCode, ControlError
+from gatewayd.journal.copies import LeafCopy
 from gatewayd.journal.journal import SignedAt, SignedCheckpoint
-from gatewayd.journal.verification import LeafCopy
 from gatewayd.store.inspection import LogHeader, StoredTrust
 
 if TYPE_CHECKING:

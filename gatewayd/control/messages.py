@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from gatewayd.errors import GatewayError
 
 if TYPE_CHECKING:
+    from gatewayd.journal.copies import LeafCopy
     from gatewayd.journal.journal import SignedCheckpoint
-    from gatewayd.journal.verification import LeafCopy
     from gatewayd.store.inspection import LogHeader, StoredTrust
 
 VERSION: Final = 1

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from gatewayd.store import inspection
 
 if TYPE_CHECKING:
+    from gatewayd.journal.copies import LeafCopy
     from gatewayd.journal.journal import SignedCheckpoint
-    from gatewayd.journal.verification import LeafCopy
     from gatewayd.store.inspection import LogHeader, StoredTrust
     from gatewayd.store.store import Store
 

@@ -55,7 +55,8 @@ class TimeStamp:
 class Event(BaseModel):
     """Base of every event."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Built when the first event of a type is made: a start makes one of them and would pay for all.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     TYPE: ClassVar[str]
     """`carelock.<noun>.<past tense>`, never reused with another meaning."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from firmware_protocol.merkle import Frontier
-from gatewayd.journal.verification import LeafCopy
+from gatewayd.journal.copies import LeafCopy
 from gatewayd.store import locks, trust
 from gatewayd.store.database import Database, Opening
 from gatewayd.store.entries import CHECKPOINT_COLUMNS, checkpoint_of

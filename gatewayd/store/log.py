@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gatewayd.journal.copies import LeafCopy, LogCopy
 from gatewayd.journal.journal import Journal
-from gatewayd.journal.verification import LeafCopy, LogCopy
 from gatewayd.store import entries
 from gatewayd.store.database import Database, Opening
 from gatewayd.store.entries import CHECKPOINT_COLUMNS, checkpoint_of, frontier_of

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 class Document(BaseModel):
     """One retained document."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Built when first shown, not while the daemon starts.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     def to_payload(self) -> bytes:
         """Return the JSON, the same bytes for the same values."""

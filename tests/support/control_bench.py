@@ -18,8 +18,8 @@ from gatewayd.control.messages import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gatewayd.journal.copies import LeafCopy
     from gatewayd.journal.journal import SignedCheckpoint
-    from gatewayd.journal.verification import LeafCopy
     from gatewayd.store.inspection import LogHeader, StoredTrust
 
 STATUS: Final = StatusDocument(

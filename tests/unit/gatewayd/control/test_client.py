@@ -17,7 +17,7 @@ from gatewayd.control.client import ControlClient
 from gatewayd.control.messages import ANSWER_SIZE_MAX, ControlCode, ControlError, to_line
 from gatewayd.control.server import ControlServer
 from gatewayd.control.store_log import StoreLog
-from gatewayd.journal.verification import Keys, LogCopy, verify_log
+from gatewayd.journal.verification import Keys, verify_log
 from gatewayd.store.inspection import StoredTrust
 from gatewayd.store.log import read_log
 from gatewayd.store.store import Store
@@ -27,6 +27,8 @@ from tests.support.journal_bench import CENTRAL, GATEWAY, JournalBench, public, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from gatewayd.journal.copies import LogCopy
 
 HEADER = {
     "log_id": "00" * 16,

@@ -16,8 +16,9 @@ from firmware_protocol.lock_log import LogRecord, RecordType, chain, genesis
 from firmware_protocol.merkle import Frontier, leaf_hash
 from firmware_protocol.signed import sign
 from firmware_protocol.statements import LogHead
+from gatewayd.journal.copies import LeafCopy, LogCopy
 from gatewayd.journal.events import LockHeadSigned, LockRecorded
-from gatewayd.journal.verification import PROBLEM_COUNT_MAX, Keys, LeafCopy, LogCopy, Verification, verify_log
+from gatewayd.journal.verification import PROBLEM_COUNT_MAX, Keys, Verification, verify_log
 from gatewayd.store.log import read_log
 from tests.support.journal_bench import CENTRAL, GATEWAY, STRANGER, JournalBench, heartbeat, public, receipt
 
