@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -10,15 +11,31 @@ import traceback
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
-import structlog
-from structlog.tracebacks import ExceptionDictTransformer
-
 from gatewayd.plain_text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from structlog.typing import EventDict, Processor, WrappedLogger
+
+
+@contextlib.contextmanager
+def _absent(package: str) -> Iterator[None]:
+    """Let imports inside find no such package; what has been imported before stays."""
+    hidden = package not in sys.modules
+    if hidden:
+        sys.modules[package] = None  # type: ignore[assignment]  # the import system's documented word for "not there"
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules[package]
+
+
+# structlog takes rich along wherever it finds it, for consoles in colour. In a daemon that is 4 MiB for nothing.
+with _absent("rich"):
+    import structlog
+    from structlog.tracebacks import ExceptionDictTransformer
 
 DROPPED: Final = "(dropped)"
 SECRET_WORDS: Final = (

@@ -83,7 +83,9 @@ class Dialler:
 
 
 def _look_up(host: str, port: int) -> list[Address]:
-    return [(family, address) for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    # As bytes: for a str, Python would load its tables of international names, and a configured name is ASCII.
+    found = socket.getaddrinfo(host.encode("ascii"), port, type=socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in found]
 
 
 def _tls_context(tls: TlsSettings) -> ssl.SSLContext:

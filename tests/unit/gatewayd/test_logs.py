@@ -6,6 +6,8 @@ import io
 import json
 import logging
 import os
+import subprocess
+import sys
 import tempfile
 from typing import TYPE_CHECKING, Any
 
@@ -143,3 +145,8 @@ def test_the_journal_is_known_by_device_and_inode() -> None:
         assert logs.is_journal({"JOURNAL_STREAM": named}, file.fileno())
         assert not logs.is_journal({"JOURNAL_STREAM": f"{named}0"}, file.fileno())
         assert not logs.is_journal({}, file.fileno())
+
+
+def test_the_daemon_does_not_carry_rich_and_others_may_still_have_it() -> None:
+    script = "import sys, gatewayd.cli.run; assert 'rich' not in sys.modules; import rich.console"
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
