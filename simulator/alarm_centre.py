@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from firmware_protocol.chains import parse_bundle
 from firmware_protocol.codes import Code
@@ -24,11 +24,11 @@ from simulator.mqtt_answers import Answer, read_answer, request_payload
 from simulator.mqtt_client import MqttError, MqttVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from types import TracebackType
 
     from firmware_protocol.orders import Door
-    from simulator.mqtt_client import Mail
+    from simulator.mqtt_client import Mail, Postman
     from simulator.seams import Entropy
 
 RESEND_MS: Final = 2_000
@@ -36,31 +36,6 @@ RESEND_MS: Final = 2_000
 INFO_MS_MAX: Final = 5_000
 CORRELATION_SIZE: Final = 16
 _DESK: Final = "alarm-centre"
-
-
-class Postman(Protocol):
-    """What is needed of an MQTT session; `MqttClient` is one."""
-
-    @property
-    def version(self) -> MqttVersion:
-        """Which MQTT is spoken."""
-
-    async def subscribe(self, filters: Sequence[str]) -> None:
-        """See `MqttClient.subscribe`."""
-
-    async def publish(
-        self,
-        topic: str,
-        payload: bytes,
-        *,
-        retain: bool = False,
-        response_topic: str | None = None,
-        correlation: bytes | None = None,
-    ) -> None:
-        """See `MqttClient.publish`."""
-
-    async def next_mail(self) -> Mail:
-        """See `MqttClient.next_mail`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

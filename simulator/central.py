@@ -27,7 +27,7 @@ from simulator.phone import verify_door
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from simulator.mqtt_client import Mail
+    from simulator.mqtt_client import Mail, Postman
 
 RECONNECT_MS: Final = 250
 ENTRIES_FILTER: Final = f"{ROOT}/+/log/entries"
@@ -92,7 +92,7 @@ class CentralPost:
     def __init__(self, log: CentralLog) -> None:
         self._log = log
 
-    async def greet(self, client: MqttClient) -> None:
+    async def greet(self, client: Postman) -> None:
         """Say how far each journal is held: a gateway need not wait for its patience to end.
 
         Raises:
@@ -101,7 +101,7 @@ class CentralPost:
         for gateway_id, conflict in self._log.greetings():
             await client.publish(Topics.of(gateway_id).log_receipt, conflict)
 
-    async def deliver(self, client: MqttClient, mail: Mail) -> None:
+    async def deliver(self, client: Postman, mail: Mail) -> None:
         """Hand one message over, and publish the answer.
 
         Raises:

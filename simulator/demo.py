@@ -43,7 +43,10 @@ EXIT_INTERRUPTED: Final = 130
 STORY_S_MAX: Final = 150.0
 """The story is given up after so long, whatever hangs."""
 SEED_SIZE: Final = 32
-_FAULTS: Final = (ProcessError, MqttError, PhoneRadioError, ProtocolError, OSError, TimeoutError)
+_FAULTS: Final = (
+    *(ProcessError, MqttError, PhoneRadioError, ProtocolError),
+    *(OSError, TimeoutError, LookupError, ValueError),  # a gateway that is broken may say anything, or nothing
+)
 """What may go wrong in a scene without the next one being pointless."""
 
 
@@ -129,7 +132,8 @@ async def _stay(world: World, teller: Teller) -> None:
     teller.hint("it goes on until Ctrl-C; try:")
     teller.hint(f"  {shlex.join(world.status_words())}")
     teller.hint(f"  tail -f {world.files.log('gateway')}")
-    await asyncio.Event().wait()
+    with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C or SIGTERM: staying is over, and it ends in order
+        await asyncio.Event().wait()
 
 
 def _stop_on_sigterm() -> None:

@@ -124,8 +124,10 @@ async def _check_shown_state(stage: Stage, centre: AlarmCentre) -> None:
 
 
 async def _link_is_up(stage: Stage) -> bool:
+    """Ask both ends: the gateway for what it believes, the lock for what is true."""
     status = await stage.world.status()
-    return status is not None and any(lock["ready"] for lock in status["locks"])
+    is_believed = status is not None and any(lock["ready"] for lock in status["locks"])
+    return is_believed and bool((await stage.world.truth())["connected"])
 
 
 async def _is_fresh(stage: Stage) -> bool:

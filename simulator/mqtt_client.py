@@ -11,7 +11,7 @@ import contextlib
 from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum, unique
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion
@@ -52,8 +52,45 @@ class Mail:
     correlation: bytes | None = None
 
 
+class Postman(Protocol):
+    """One MQTT session, as its users see it."""
+
+    @property
+    def version(self) -> MqttVersion:
+        """Which MQTT is spoken."""
+
+    async def subscribe(self, filters: Sequence[str]) -> None:
+        """Subscribe at QoS 1; returns when the broker has agreed.
+
+        Raises:
+            MqttError: it has not, or is gone.
+        """
+
+    async def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        response_topic: str | None = None,
+        correlation: bytes | None = None,
+    ) -> None:
+        """Publish at QoS 1; returns when the broker has it. On 3.1.1 response topic and correlation are left out.
+
+        Raises:
+            MqttError: the broker is gone.
+        """
+
+    async def next_mail(self) -> Mail:
+        """Return the next message; waits for ever.
+
+        Raises:
+            MqttError: the session was lost and everything before is read.
+        """
+
+
 class MqttClient:
-    """`async with MqttClient(port=…, client_id=…, version=…) as client`; entering connects."""
+    """A `Postman`: `async with MqttClient(port=…, client_id=…, version=…) as client`; entering connects."""
 
     def __init__(self, *, port: int, client_id: str, version: MqttVersion) -> None:
         self._version = version
@@ -102,7 +139,7 @@ class MqttClient:
 
     @property
     def version(self) -> MqttVersion:
-        """Which MQTT is spoken."""
+        """See `Postman`."""
         return self._version
 
     async def close(self) -> None:
@@ -111,11 +148,7 @@ class MqttClient:
         await asyncio.to_thread(self._client.loop_stop)
 
     async def subscribe(self, filters: Sequence[str]) -> None:
-        """Subscribe at QoS 1; returns when the broker has agreed.
-
-        Raises:
-            MqttError: it has not, or is gone.
-        """
+        """See `Postman`."""
         result, mid = self._client.subscribe([(each, 1) for each in filters])
         await self._acknowledgement("subscribe", result, mid)
 
@@ -128,21 +161,13 @@ class MqttClient:
         response_topic: str | None = None,
         correlation: bytes | None = None,
     ) -> None:
-        """Publish at QoS 1; returns when the broker has it. On 3.1.1 response topic and correlation are left out.
-
-        Raises:
-            MqttError: the broker is gone.
-        """
+        """See `Postman`."""
         properties = self._properties(response_topic, correlation)
         info = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
         await self._acknowledgement("publish", info.rc, info.mid)
 
     async def next_mail(self) -> Mail:
-        """Return the next message; waits for ever.
-
-        Raises:
-            MqttError: the session was lost and everything before is read.
-        """
+        """See `Postman`."""
         while True:
             if self._mail:
                 return self._mail.popleft()

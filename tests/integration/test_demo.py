@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -56,6 +57,22 @@ def test_nothing_stays_behind_when_it_is_interrupted(signal_number: signal.Signa
         process.send_signal(signal_number)
         process.communicate(timeout=RUN_S_MAX)
     assert process.returncode not in {0, 1}
+    assert processes_of(folder) == []
+
+
+def test_it_stays_for_those_who_want_to_look_around(tmp_path: Path) -> None:
+    folder = tmp_path / "home"
+    with demo("--broker", "embedded", "--stay", "--keep-dir", str(folder)) as process:
+        assert process.stdout is not None
+        while b"gatewayd status" not in (line := process.stdout.readline()):
+            assert line, "it ended before it stayed"
+        looked = subprocess.run(
+            shlex.split(line.decode()), cwd=TREE, env=environment(TREE), capture_output=True, text=True, check=False
+        )
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=RUN_S_MAX)
+    assert (looked.returncode, process.returncode) == (0, 0), looked.stderr
+    assert "fresh" in looked.stdout
     assert processes_of(folder) == []
 
 

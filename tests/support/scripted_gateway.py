@@ -29,7 +29,7 @@ NOW_S = 100
 
 
 class ScriptedGateway:
-    """An `alarm_centre.Postman` with a gateway behind it."""
+    """A `Postman` with a gateway behind it."""
 
     def __init__(
         self,
