@@ -7,8 +7,7 @@ import os
 import sys
 from pathlib import Path  # noqa: TC003 - the command line's parser reads annotations
 
-from gatewayd import logs
-from gatewayd.cli import exits
+from gatewayd import exits, logs
 from gatewayd.cli.say import DEFAULT_CONFIG, tell_problems
 from gatewayd.config.loader import load
 from gatewayd.config.problems import ConfigError
@@ -32,5 +31,4 @@ def run(*, config: Path = DEFAULT_CONFIG) -> int:
     from gatewayd import daemon  # noqa: PLC0415 - radio, broker and store: nothing else needs them, nor a bad file
 
     gc.freeze()  # what is here now stays: it need never be looked through
-    gc.enable()
     return daemon.run(checked)
