@@ -31,4 +31,4 @@ import json
 from benchmarks.memory import resident_kib
 
 if __name__ == "__main__":
-    print(json.dumps({"import_ms": (finished_s - started_s) * 1_000, "rss_kib": resident_kib()}))
+    print(json.dumps({"import_ms": (finished_s - started_s) * 1_000, "rss_kib": resident_kib()}), flush=True)

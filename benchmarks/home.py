@@ -64,8 +64,7 @@ def write_home(folder: Path) -> Path:
     command = gatewayd("provision", papers, "--config", folder / "config.toml")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode != 0:
-        msg = f"provisioning ended with status {done.returncode}: {done.stderr.strip()}"
-        raise BenchError(msg)
+        raise BenchError(f"provisioning ended with status {done.returncode}: {done.stderr.strip()}")
     return folder
 
 

@@ -75,16 +75,14 @@ class Row:
 def median(values: Sequence[float]) -> float:
     """The middle of several runs: one slow run on a shared machine moves it little."""
     if not values:
-        msg = "no run was measured"
-        raise BenchError(msg)
+        raise BenchError("no run was measured")
     return statistics.median(values)
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
     """The value that `percent` of the runs (1 to 99) do not exceed."""
     if len(values) < 2:
-        msg = "a percentile needs at least two runs"
-        raise BenchError(msg)
+        raise BenchError("a percentile needs at least two runs")
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
