@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from firmware_protocol.errors import RemoteProtocolError
+from gatewayd import exits
 from gatewayd.control.server import ControlServer
 from gatewayd.control.store_log import StoreLog
 from gatewayd.errors import GatewayError
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     from gatewayd.config.values import Config
     from gatewayd.house import House
 
-EXIT_STOPPED: Final = 0
-EXIT_SOFTWARE: Final = 70
-EXIT_CONFIGURATION: Final = 78
-"""sysexits.h EX_CONFIG: starting again without a person will not help, and systemd is told not to."""
 LOG_ID_SIZE: Final = 16
 BEAT_S: Final = 5.0
 """How often each part is asked for a sign of completed work, in seconds."""
@@ -48,10 +45,10 @@ def run(config: Config) -> int:
     except (GatewayError, RemoteProtocolError) as error:
         # Only what stands in the way of starting comes out of the parts.
         _log.error("daemon.refused", detail=str(error))
-        return EXIT_CONFIGURATION if _needs_a_person(error) else EXIT_SOFTWARE
+        return exits.CONFIG if _needs_a_person(error) else exits.SOFTWARE
     except Exception:  # noqa: BLE001 - the last line of defence: a traceback in the log, and systemd starts us again
         _log.exception("daemon.crashed")
-        return EXIT_SOFTWARE
+        return exits.SOFTWARE
 
 
 def _needs_a_person(error: GatewayError | RemoteProtocolError) -> bool:
@@ -89,7 +86,7 @@ async def _main(config: Config) -> int:
     finally:
         await radio.close()
         await store.close()
-    return EXIT_STOPPED
+    return exits.OK
 
 
 async def _live(house: House, manager: ServiceManager, watchdog: Watchdog) -> None:

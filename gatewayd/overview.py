@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from gatewayd import __version__
@@ -14,6 +15,7 @@ from gatewayd.control.messages import (
     OutboxStatus,
     StatusDocument,
 )
+from gatewayd.journal.leaves import LEAF_SIZE_MAX, read_leaf
 
 if TYPE_CHECKING:
     from gatewayd.house import House
@@ -45,7 +47,7 @@ class Overview:
             clock=ClockStatus(trusted=time.trusted, lo_ms=time.lo_ms, hi_ms=time.hi_ms),
             locks=tuple(self._lock(lock_id, link, now) for lock_id, link in house.links.items()),
             broker=self._broker(),
-            outbox=await self._outbox(),
+            outbox=await self._outbox(time.lo_ms),
             authority=self._authority(time.lo_s),
         )
 
@@ -73,9 +75,15 @@ class Overview:
             last_fault=uplink.code,
         )
 
-    async def _outbox(self) -> OutboxStatus:
-        marks = await self._house.ledger.marks()
-        return OutboxStatus(depth=marks.size - marks.received, oldest_age_ms=None)
+    async def _outbox(self, now_ms: int) -> OutboxStatus:
+        ledger = self._house.ledger
+        marks = await ledger.marks()
+        oldest = await ledger.entries(marks.received, 1, LEAF_SIZE_MAX)
+        age_ms = None
+        if oldest:
+            written = datetime.fromisoformat(read_leaf(oldest[0][1]).time_lo)
+            age_ms = max(0, now_ms - int(written.timestamp() * 1_000))
+        return OutboxStatus(depth=marks.size - marks.received, oldest_age_ms=age_ms)
 
     def _authority(self, now_s: int) -> AuthorityStatus:
         trust = self._house.base.trust

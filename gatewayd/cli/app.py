@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from cyclopts import App, CycloptsError
 
-from gatewayd import __version__
-from gatewayd.cli import exits
+from gatewayd import __version__, exits
 from gatewayd.cli.say import tell
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - the command line's parser reads annotations
 
-from gatewayd.cli import exits
+from gatewayd import exits
 from gatewayd.cli.say import DEFAULT_CONFIG, give, tell_problems
 from gatewayd.config.loader import load
 from gatewayd.config.problems import ConfigError

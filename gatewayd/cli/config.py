@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gatewayd.cli import exits
+from gatewayd import exits
 from gatewayd.cli.say import give
 from gatewayd.config import example
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from gatewayd.cli import exits
+from gatewayd import exits
 from gatewayd.cli.log_keys import keys_of
 from gatewayd.cli.say import DEFAULT_CONFIG, give, give_json, tell, tell_error, tell_problems
 from gatewayd.config.loader import load_folders

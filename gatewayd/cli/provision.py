@@ -7,7 +7,7 @@ import os
 from pathlib import Path  # noqa: TC003 - the command line's parser reads annotations
 from typing import TYPE_CHECKING
 
-from gatewayd.cli import exits
+from gatewayd import exits
 from gatewayd.cli.say import DEFAULT_CONFIG, give, tell, tell_error, tell_problems
 from gatewayd.config.files import FileProblem, read_file
 from gatewayd.config.loader import load

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path  # noqa: TC003 - the command line's parser reads annotations
 from typing import Final
 
-from gatewayd.cli import exits
+from gatewayd import exits
 from gatewayd.cli.say import DEFAULT_CONFIG, give, give_json, tell_error, tell_problems
 from gatewayd.cli.status_text import status_text
 from gatewayd.config.loader import load_folders

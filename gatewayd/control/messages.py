@@ -107,7 +107,7 @@ class OutboxStatus:
 
     depth: int
     oldest_age_ms: int | None
-    """How old the oldest such entry is; None: there is none, or it is from before this start."""
+    """How old the oldest such entry is, by the gateway's own time; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -377,6 +377,13 @@ def test_the_overview_tells_how_everything_does(tmp_path: Path) -> None:
             assert (status.locks[0].ready, status.locks[0].bolt, status.locks[0].door) == (True, "locked", "closed")
             assert (status.authority.keyset_version, status.authority.state_seq) == (1, 1)
             json.dumps(status.to_json())
+            assert status.outbox.oldest_age_ms is None
+            world.disconnect_central()
+            world.mechanics.hand_turns_knob()
+            await given_time(30)
+            waiting = (await Overview(house).status()).outbox
+            assert waiting.depth > 0
+            assert waiting.oldest_age_ms == pytest.approx(30_000, abs=5_000)
 
     run_virtual(story())
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gatewayd import __version__
-from gatewayd.cli import check_config, exits
+from gatewayd import __version__, exits
+from gatewayd.cli import check_config
 from gatewayd.cli.app import main
 from tests.support.gateway_folder import CONFIG, GatewayFolder
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatewayd.cli import exits
+from gatewayd import exits
 from gatewayd.cli.app import main
 from gatewayd.control.server import ControlServer
 from gatewayd.control.store_log import StoreLog

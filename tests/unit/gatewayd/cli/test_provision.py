@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatewayd.cli import exits
+from gatewayd import exits
 from gatewayd.cli.app import main
 from gatewayd.store.store import Store
 from tests.support.gateway_folder import NOW_S, GatewayFolder, text_of

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatewayd.cli import exits, status
+from gatewayd import exits
+from gatewayd.cli import status
 from gatewayd.cli.app import main
 from gatewayd.cli.status_text import duration, status_text
 from gatewayd.control.messages import AuthorityStatus, BrokerStatus, ClockStatus, OutboxStatus, StatusDocument
