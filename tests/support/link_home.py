@@ -53,6 +53,8 @@ class MemoryLedger:
         self.links: list[tuple[object, ...]] = []
         self.full = False
         """Whether writing fails; reserving a session does not, for its block was reserved before."""
+        self.commit_s = 0.0
+        """How long the disk takes for a batch."""
         self.on_commit: Callable[[], None] = lambda: None
 
     async def reserve_session(self, _lock_id: bytes) -> SessionReserved:
@@ -80,6 +82,7 @@ class MemoryLedger:
 
     async def commit_records(self, _lock_id: bytes, entries: Sequence[LockEntry], after: LogPosition) -> None:
         """See `LinkLedger`."""
+        await asyncio.sleep(self.commit_s)
         self._write()
         self.on_commit()
         self.entries.extend(entries)

@@ -66,6 +66,7 @@ def test_a_batch_is_durable_before_it_is_acknowledged() -> None:
         home.ledger.on_commit = lambda: copied_at_commit.append(
             (len(home.ledger.entries), home.flash.values.copied_seq)
         )
+        home.ledger.commit_s = 2  # a card that collects its garbage
         async with home.running():
             for _ in range(5):
                 home.mechanics.hand_turns_knob()
@@ -110,6 +111,8 @@ def test_what_happened_while_the_link_was_down_is_replayed_and_what_happens_now_
             await home.until_ready()
             await caught_up(home)
             assert entry_of(home, RecordType.BOOT).replayed
+            sessions = [entry for entry in home.ledger.entries if entry.record.type is RecordType.SESSION]
+            assert [session.replayed for session in sessions] == [False, False]
             assert entry_of(home, RecordType.KNOB_UNLOCKED).replayed
             assert not entry_of(home, RecordType.DOOR_OPENED).replayed
             assert entry_of(home, RecordType.DOOR_CLOSED).replayed
@@ -175,6 +178,23 @@ def test_a_full_disk_leaves_the_log_with_the_lock_until_there_is_room() -> None:
             home.ledger.full = False
             await caught_up(home)
             assert home.ledger.restarts == [LogPosition.start(home.flash.values.log_id)]
+
+    run_virtual(story())
+
+
+def test_a_batch_that_the_disk_refuses_is_not_acknowledged() -> None:
+    async def story() -> None:
+        home = LinkHome()
+        async with home.running():
+            await caught_up(home)
+            held = len(home.ledger.entries)
+            home.ledger.full = True
+            home.mechanics.hand_turns_knob()
+            await asyncio.sleep(2 * RETRY_MS / 1_000 + 5)
+            assert (home.flash.values.copied_seq, len(home.ledger.entries)) == (held, held)
+            home.ledger.full = False
+            await caught_up(home)
+            assert len(home.ledger.entries) == held + 1
 
     run_virtual(story())
 

@@ -366,6 +366,20 @@ def test_somebody_at_the_door_ends_the_back_off(monkeypatch: pytest.MonkeyPatch)
     run_virtual(story())
 
 
+def test_who_waits_at_the_door_ends_one_back_off_and_not_all_that_follow() -> None:
+    async def story() -> None:
+        home = LinkHome()
+        home.radio.set_available(False)
+        async with home.running(ready=False) as link:
+            await home.until(lambda: link.status.failure_count == 8)
+            assert (await link.execute(move(1))).code is Code.LINK_DOWN
+            failure_count = link.status.failure_count
+            await asyncio.sleep(600)
+            assert 30 < link.status.failure_count - failure_count < 120
+
+    run_virtual(story())
+
+
 # What is written down.
 
 
