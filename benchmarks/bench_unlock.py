@@ -1,4 +1,4 @@
-"""From signed bytes to the order to move the bolt, beside what cannot be saved: the bundle's signatures and one durable commit.
+"""From signed bytes to the order to move the bolt, beside the least: the bundle's signatures and one durable commit.
 
 The real house on a real store; only the radio's place is taken by a link that notes when it is told to move. The bundle
 is a carer's with grant and authority: three signatures.
