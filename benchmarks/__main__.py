@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import platform
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from benchmarks.rows import BenchError, Row, table
+from gatewayd import logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +78,10 @@ def document(rows: Sequence[Row], failures: Sequence[str]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run, print, judge."""
     options = arguments(argv)
-    rows, failures = measure(options.names or bench_names())
+    with Path(os.devnull).open("w") as nowhere:
+        # What the daemon says costs what it costs in a home, and is not shown.
+        logs.set_up(level="info", style="json", journal=False, stream=nowhere)
+        rows, failures = measure(options.names or bench_names())
     if options.json != "-":
         print(table(rows))
     if options.json == "-":
