@@ -128,6 +128,12 @@ def test_start_waits_for_neither_the_internet_nor_the_right_time() -> None:
     assert "Requires" not in found
 
 
+def test_the_service_can_open_no_port() -> None:
+    found = settings()
+    assert found["SocketBindDeny"] == ["any"]
+    assert "SocketBindAllow" not in found
+
+
 def test_no_secret_stands_in_the_unit() -> None:
     found = settings()
     assert "SetCredential" not in found
