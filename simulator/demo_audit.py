@@ -49,7 +49,7 @@ class Holdings:
 async def audit(stage: Stage) -> None:
     """Check everything that only the end can show."""
     records = await stage.world.lock_log()
-    holdings = stage.world.look_at_central(lambda store: _holdings(store, stage.people.home.lock_id))
+    holdings = stage.world.look_at_central(lambda store: holdings_of(store, stage.people.home.lock_id))
     if holdings is None:
         stage.check(Promise.EVENTS, held=False, detail="the central log holds nothing")
         return
@@ -66,7 +66,8 @@ async def audit(stage: Stage) -> None:
     stage.teller.scene(6, f"{size} events verified against tree and signature, {count} lock records against its chain")
 
 
-def _holdings(store: CentralStore, lock_id: bytes) -> Holdings | None:
+def holdings_of(store: CentralStore, lock_id: bytes) -> Holdings | None:
+    """Return what a central log holds of its newest journal, and of this lock; None where it holds no journal."""
     logs = store.logs()
     if not logs:
         return None

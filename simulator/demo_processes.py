@@ -45,6 +45,23 @@ class Child:
         """Whether it has been started and has not ended."""
         return self._process is not None and self._process.returncode is None
 
+    @property
+    def pid(self) -> int:
+        """The id of the process that was started last.
+
+        Raises:
+            ProcessError: it was never started.
+        """
+        return self._started().pid
+
+    async def ended(self) -> int:
+        """Wait until it has ended, for whatever reason, and return its exit code; a signal's number is negative.
+
+        Raises:
+            ProcessError: it was never started.
+        """
+        return await self._started().wait()
+
     async def start(self) -> None:
         """Start it; in a session of its own, so that a Ctrl-C on the terminal reaches the demo alone."""
         self._ready = asyncio.get_running_loop().create_future()
@@ -86,6 +103,11 @@ class Child:
         with contextlib.suppress(OSError):
             return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-TAIL_LINE_COUNT:])
         return ""
+
+    def _started(self) -> asyncio.subprocess.Process:
+        if self._process is None:
+            raise ProcessError(f"{self.name} was not started")
+        return self._process
 
     async def _end(self, signal_number: signal.Signals) -> None:
         process = self._process

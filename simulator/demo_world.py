@@ -34,7 +34,14 @@ class World:
     """Everything but the people. `set_up` starts it, `tear_down` ends what was started, and nothing else."""
 
     def __init__(
-        self, files: HomeFiles, office: Office, home: Home, *, mosquitto: str | None, mqtt: MqttVersion
+        self,
+        files: HomeFiles,
+        office: Office,
+        home: Home,
+        *,
+        mosquitto: str | None,
+        mqtt: MqttVersion,
+        motor_ms: int = MOTOR_MS,
     ) -> None:
         self.files = files
         self.office = office
@@ -46,6 +53,7 @@ class World:
         self.phone_radios: tuple[str, str] = ("", "")
         """HCI transports of two phones."""
         self._mosquitto = mosquitto
+        self._motor_ms = motor_ms
         python = sys.executable
         self.air = self._child("air", python, "-m", "simulator", "air", "--controllers", "4")
         self.broker = self._child("broker", *self._broker_command())
@@ -176,7 +184,7 @@ class World:
     def _lock_command(self, hci: str) -> tuple[str, ...]:
         files = self.files
         return (
-            *(sys.executable, "-m", "simulator", "lock", "--transport", hci, "--motor-ms", str(MOTOR_MS)),
+            *(sys.executable, "-m", "simulator", "lock", "--transport", hci, "--motor-ms", str(self._motor_ms)),
             *("--home", str(files.lock_keys), "--flash", str(files.lock_flash), "--control", str(files.lock_socket)),
         )
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,23 @@ async def test_a_killed_process_can_be_started_again(tmp_path: Path) -> None:
         await process.kill()
         assert not process.is_running
     assert process.tail().count("port") == 2
+
+
+async def test_whoever_waits_for_the_end_learns_how_it_came(tmp_path: Path) -> None:
+    process = child(tmp_path, READY, FOR_EVER)
+    await process.start()
+    await process.ready()
+    os.kill(process.pid, signal.SIGKILL)
+    assert await process.ended() == -signal.SIGKILL
+    await process.stop()
+
+
+async def test_what_was_never_started_has_no_id_and_no_end(tmp_path: Path) -> None:
+    process = child(tmp_path, FOR_EVER)
+    with pytest.raises(ProcessError, match="not started"):
+        _ = process.pid
+    with pytest.raises(ProcessError, match="not started"):
+        await process.ended()
 
 
 async def test_what_was_never_started_is_stopped_already(tmp_path: Path) -> None:
