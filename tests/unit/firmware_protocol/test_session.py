@@ -117,6 +117,13 @@ def test_a_session_is_confirmed_once() -> None:
         pair.gateway.confirm(utc_lo_s=None, utc_hi_s=None)
 
 
+def test_nothing_is_sealed_without_keys() -> None:
+    pair = SessionPair()
+    pair.gateway.state = SessionState.READY  # a bug of ours
+    with pytest.raises(LocalProtocolError, match="before there are keys"):
+        pair.gateway.send(StateGet())
+
+
 # Attacks on the handshake.
 
 

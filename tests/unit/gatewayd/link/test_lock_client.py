@@ -10,13 +10,14 @@ import pytest
 
 from firmware_protocol import link_session
 from firmware_protocol.codes import Code
-from firmware_protocol.messages import CommandAccepted, Message, Pong, StateGet
+from firmware_protocol.messages import CommandAccepted, LockCommand, LogHeadRecord, Message, Pong, StateGet
 from firmware_protocol.noise import KeyPair
 from firmware_protocol.session import GatewaySession
-from gatewayd.link.faults import LinkLost, SessionWornOut
+from gatewayd.link.faults import LinkLost, NotSent, SessionWornOut
 from gatewayd.link.lock_client import LockClient
 from gatewayd.link.value_queue import ValueQueue
 from gatewayd.timekeeping import TimeInterval
+from tests.support.link_home import move
 from tests.support.manual_clock import ManualClock
 from tests.support.scripted_lock import ScriptedLock
 from tests.support.session_pair import GATEWAY_KEYS, LOCK_KEYS
@@ -155,6 +156,35 @@ def test_a_session_is_retired_only_when_it_is_due_and_nothing_is_in_flight() -> 
             assert state.battery_mv == 5_800
             with pytest.raises(SessionWornOut):
                 await retiring
+
+    run_virtual(story())
+
+
+def test_a_movement_does_not_wait_for_its_turn_beyond_its_time() -> None:
+    async def story() -> None:
+        bench = Bench()
+        async with bench.live() as client:
+            bench.lock.on_message = lambda _message, _corr: None
+            reading = asyncio.create_task(client.read_log(1))
+            await asyncio.sleep(0.1)
+            deadline_ms = bench.clock.now().boottime_ms + 300
+            with pytest.raises(NotSent):
+                await client.execute(move(1), deadline_ms=deadline_ms)
+            assert bench.clock.now().boottime_ms == deadline_ms
+            with pytest.raises(LinkLost, match="no answer in 5000 ms"):
+                await reading
+            assert not any(isinstance(message, LockCommand) for message in bench.lock.heard)
+
+    run_virtual(story())
+
+
+def test_attack_an_answer_of_another_kind_ends_the_link() -> None:
+    async def story() -> None:
+        bench = Bench()
+        async with bench.live() as client:
+            bench.lock.on_message = lambda _message, corr: bench.lock.say(LogHeadRecord(), corr)
+            with pytest.raises(LinkLost, match="a LogHeadRecord as an answer"):
+                await client.state()
 
     run_virtual(story())
 
