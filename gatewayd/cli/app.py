@@ -23,13 +23,16 @@ def _app() -> App:
     )
     config = App(name="config", help="Print what a configuration may say.")
     log = App(name="log", help="Look into the journal.")
-    config.command("gatewayd.cli.config:init", name="init")
-    config.command("gatewayd.cli.config:schema", name="schema")
-    log.command("gatewayd.cli.log:verify", name="verify")
-    app.command("gatewayd.cli.run:run", name="run")
-    app.command("gatewayd.cli.check_config:check_config", name="check-config")
-    app.command("gatewayd.cli.provision:provision", name="provision")
-    app.command("gatewayd.cli.status:status", name="status")
+    # Each says here what it is for, so that the list of commands need not load them.
+    config.command("gatewayd.cli.config:init", name="init", help="Print a commented example.")
+    config.command("gatewayd.cli.config:schema", name="schema", help="Print a JSON Schema for editors.")
+    log.command("gatewayd.cli.log:verify", name="verify", help="Check that nothing is missing or altered.")
+    app.command("gatewayd.cli.run:run", name="run", help="Run the daemon until it is told to stop.")
+    app.command(
+        "gatewayd.cli.check_config:check_config", name="check-config", help="Say everything that is wrong, at once."
+    )
+    app.command("gatewayd.cli.provision:provision", name="provision", help="Take keys and homes into the store.")
+    app.command("gatewayd.cli.status:status", name="status", help="Show how gateway, lock and broker do.")
     app.command(log)
     app.command(config)
     return app
