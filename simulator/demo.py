@@ -52,7 +52,7 @@ _FAULTS: Final = (
 
 async def _tell_story(stage: Stage) -> None:
     with _telling(stage):
-        async with alarm_centre(stage) as centre:
+        async with alarm_centre(stage.world, stage.people, stage.door) as centre:
             await _attempt(stage, link_comes_up(stage, centre))
             await _attempt(stage, alarm_centre_unlocks(stage, centre))
     await stage.world.central.stop()

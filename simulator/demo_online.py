@@ -19,7 +19,9 @@ from simulator.office import unlock_over_mqtt
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from simulator.demo_stage import Stage
+    from firmware_protocol.orders import Door
+    from simulator.demo_stage import People, Stage
+    from simulator.demo_world import World
 
 LINK_S_MAX: Final = 20.0
 RECEIPT_S_MAX: Final = 10.0
@@ -29,17 +31,16 @@ ALARM_TTL_S: Final = 30
 
 
 @contextlib.asynccontextmanager
-async def alarm_centre(stage: Stage) -> AsyncIterator[AlarmCentre]:
+async def alarm_centre(world: World, people: People, door: Door) -> AsyncIterator[AlarmCentre]:
     """Connect the alarm centre, which leaves the signed objects at the broker.
 
     Raises:
         MqttError: the broker is not there.
     """
-    world, people = stage.world, stage.people
     office, home, now_s = people.office, people.home, people.now_s
     async with (
         MqttClient(port=world.broker_port, client_id="alarm-centre", version=world.mqtt) as client,
-        AlarmCentre(client, door=stage.door, entropy=people.entropy) as centre,
+        AlarmCentre(client, door=door, entropy=people.entropy) as centre,
     ):
         await centre.publish_authority(
             keyset=office.keyset(now_s=now_s),
@@ -66,7 +67,7 @@ async def link_comes_up(stage: Stage, centre: AlarmCentre) -> None:
 
 async def alarm_centre_unlocks(stage: Stage, centre: AlarmCentre) -> None:
     """Scene 2: an alarm is open, one operator unlocks over MQTT, and the bolt moves once."""
-    bundle = await _emergency_bundle(stage, centre)
+    bundle = await emergency_bundle(stage.people, centre)
     if bundle is None:
         stage.check(Promise.EMERGENCY_UNLOCK, held=False, detail="the gateway did not say where it stands")
         return
@@ -84,8 +85,13 @@ async def alarm_centre_unlocks(stage: Stage, centre: AlarmCentre) -> None:
     await stage.lock_by_hand()
 
 
-async def _emergency_bundle(stage: Stage, centre: AlarmCentre) -> bytes | None:
-    people, lock_id = stage.people, stage.people.home.lock_id
+async def emergency_bundle(people: People, centre: AlarmCentre) -> bytes | None:
+    """Raise an alarm and return an operator's unlock under it; None where the gateway does not say where it stands.
+
+    Raises:
+        MqttError: the broker is gone.
+    """
+    lock_id = people.home.lock_id
     standing = await centre.ask_info()
     if standing is None:
         return None

@@ -34,7 +34,7 @@ async def broker_returns(stage: Stage) -> None:
     world = stage.world
     await world.start_broker()
     stage.teller.scene(6, "the broker is back, with nothing in it")
-    async with alarm_centre(stage), _eavesdropper(stage) as stranger:
+    async with alarm_centre(stage.world, stage.people, stage.door), _eavesdropper(stage) as stranger:
         began_ms = stage.teller.elapsed_ms
         checkpoint = await _overheard_checkpoint(stage, stranger)
         stage.summary.latencies_ms["broker back to checkpoint"] = stage.teller.elapsed_ms - began_ms
