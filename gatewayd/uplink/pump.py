@@ -6,7 +6,6 @@ No thread, no poll: the loop wakes it when the socket is ready, when a packet wa
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
@@ -14,6 +13,7 @@ import structlog
 from gatewayd.uplink.seam import BrokerCode
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
 READS_PER_TURN_COUNT: Final = 64
@@ -135,19 +135,12 @@ class Pump:
 
     def _flush(self) -> None:
         self._flush_planned = False
-        if self._stopped or not self.guarded(self._write):
+        if self._stopped or not self.guarded(self._machine.loop_write):
             return
         if self._machine.want_write():
             self._loop.add_writer(self._descriptor, self._flush)
         else:
             self._loop.remove_writer(self._descriptor)
-
-    def _write(self) -> None:
-        # The machine makes a call for each packet; corked, they leave as one. A quarter of a drain's time.
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
-        self._machine.loop_write()
-        if not self._stopped:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
 
     def _tick(self) -> None:
         if not self.guarded(self._machine.loop_misc) or not self.guarded(self._tick_hook):
