@@ -50,13 +50,25 @@ def encode(value: Value) -> bytes:
     Raises:
         LocalProtocolError: a type, number, key, tag, depth or count that `decode` would refuse.
     """
+    data = encode_unread(value)
     try:
-        data = cbor2.dumps(value, canonical=True)
         _Reader(data).read()
-    except (cbor2.CBOREncodeError, UnicodeEncodeError, RemoteProtocolError) as error:
+    except RemoteProtocolError as error:
         raise LocalProtocolError(f"not a value of the protocol: {error}") from error
     _refuse_other_types(value)  # cbor2 writes any sequence as an array: a memoryview would pass as numbers
     return data
+
+
+def encode_unread(value: Value) -> bytes:
+    """Return what `encode` would, for a caller that reads it back itself before anybody else does.
+
+    Raises:
+        LocalProtocolError: CBOR has no such value.
+    """
+    try:
+        return cbor2.dumps(value, canonical=True)
+    except (cbor2.CBOREncodeError, UnicodeEncodeError) as error:
+        raise LocalProtocolError(f"not a value of the protocol: {error}") from error
 
 
 def encode_bytes(data: bytes) -> bytes:

@@ -315,7 +315,7 @@ class WireMap:
                 branch = branch.setdefault(key, {})
             if field.default is _REQUIRED or value != field.default:
                 branch[field.key] = field.codec.encode(value)
-        data = cbor.encode(tree)
+        data = cbor.encode_unread(tree)
         try:
             self.from_bytes(data)
         except RemoteProtocolError as error:

@@ -161,19 +161,22 @@ class Door:
         return Standing(keyset=self._trust.require_keyset(), state=self._trust.state, tier=self._statements.tier())
 
     async def _answer(self, asked: Asked, decided: Decided, responder: Responder) -> None:
-        _log_decision(asked.bundle, decided)
         match decided.verdict:
             case Permitted():
                 async with asyncio.TaskGroup() as tasks:
                     # The bolt first: the receipt of the decision travels while the motor runs.
                     acting = tasks.create_task(self._act(asked, decided))
                     tasks.create_task(responder.receipt(decided.receipt))
+                    # Queued behind both: nobody at the door waits for a line of log.
+                    asyncio.get_running_loop().call_soon(_log_decision, asked.bundle, decided)
                 await responder.receipt(acting.result())
             case Denied(code=code):
+                _log_decision(asked.bundle, decided)
                 await responder.receipt(decided.receipt)
                 if code in {Code.WRONG_EPOCH, Code.EXPIRED, Code.WRONG_AUDIENCE}:
                     await responder.info(self._statements.info())
             case _:
+                _log_decision(asked.bundle, decided)
                 await responder.receipt(decided.receipt)
 
     async def _act(self, asked: Asked, decided: Decided) -> bytes:
