@@ -1,4 +1,4 @@
-"""Kills the daemon of a home, at each system call of a kind or at random moments, and checks what is true afterwards."""
+"""Kills the daemon of a home, at each system call of a kind or at random, and checks what is true afterwards."""
 
 from __future__ import annotations
 

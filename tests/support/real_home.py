@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import time
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -18,6 +16,7 @@ from simulator.office import Office
 from simulator.seams import SystemEntropy
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
