@@ -24,8 +24,9 @@ $(READY): requirements/dev.txt pyproject.toml
 		|| { echo "Python's venv module is missing; install two Debian packages: apt install make python3-venv"; exit 1; }
 	@echo "building $(VENV) …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install --require-hashes --only-binary=:all: --requirement requirements/dev.txt
+	@$(PIP) install --require-hashes --only-binary=:all: --no-deps --requirement requirements/dev.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(PIP) check
 	@touch $@
 
 demo: setup ## One command opens a simulated door: the whole path with real processes (DEMO_ARGS=--json, --stay)

@@ -96,6 +96,10 @@ class RealHome:
         """Wait until the daemon has a link to its lock and a session with its broker."""
         await self.wait(self.is_connected, "link and broker")
 
+    async def wait_clock(self) -> None:
+        """Wait until the daemon knows the time: until then it admits no shift grant."""
+        await self.wait(self._is_clock_trusted, "a trusted clock")
+
     async def wait_quiet(self) -> None:
         """Wait until the central log has signed for everything, and the lock has been told so."""
         await self.wait(self._is_quiet, "everything signed for")
@@ -115,10 +119,15 @@ class RealHome:
     async def hears(self, event: str, **fields: object) -> dict[str, Any]:
         """Wait until the daemon's log has such a line, and return the newest one."""
 
-        async def look() -> bool:
-            return bool(self.said(event, **fields))
+        return await self.hears_again(event, 0, **fields)
 
-        await self.wait(look, f"{event} {fields}")
+    async def hears_again(self, event: str, said_count: int, **fields: object) -> dict[str, Any]:
+        """Wait until the daemon's log has more than `said_count` such lines, and return the newest one."""
+
+        async def look() -> bool:
+            return len(self.said(event, **fields)) > said_count
+
+        await self.wait(look, f"{event} {fields}, more than {said_count} times")
         return self.said(event, **fields)[-1]
 
     # The lock.
@@ -144,6 +153,10 @@ class RealHome:
         return held
 
     # Details.
+
+    async def _is_clock_trusted(self) -> bool:
+        status = await self.world.status()
+        return status is not None and status["tier"] != "cold"
 
     async def _rests(self) -> bool:
         return (await self.world.truth())["bolt"] not in {"locking", "unlocking"}
