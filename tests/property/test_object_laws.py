@@ -27,9 +27,9 @@ from firmware_protocol.schema import (
     Uint,
 )
 from firmware_protocol.tokens import ConfirmationKey, Keyset, RoleKeys, RoleTable
+from firmware_protocol.vectors.examples import VALUES, signed_example
 from firmware_protocol.vocabulary import Role
 from simulator.office import Office, unlock_at_door
-from tests.support.protocol_examples import VALUES, signed_example
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -33,8 +33,7 @@ from firmware_protocol.schema import (
     Uint,
 )
 from firmware_protocol.tokens import Authority, ConfirmationKey, RoleTable
-from firmware_protocol.vocabulary import Action
-from tests.support.protocol_examples import (
+from firmware_protocol.vectors.examples import (
     COMMAND,
     GATEWAY_EPHEMERAL,
     GATEWAY_LINK,
@@ -48,6 +47,7 @@ from tests.support.protocol_examples import (
     VALUES,
     signed_example,
 )
+from firmware_protocol.vocabulary import Action
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,9 +8,9 @@ import pytest
 
 from firmware_protocol.commands import Alarm, ChallengeFreshness, Command, EpochFreshness, Request
 from firmware_protocol.errors import LocalProtocolError
+from firmware_protocol.vectors.examples import ALARM_REF, CHALLENGE, COMMAND, EPOCH, VALUES
 from firmware_protocol.vocabulary import Action
 from tests.support.payloads import Tree, assert_malformed, assert_read, changed, read, tree_of
-from tests.support.protocol_examples import ALARM_REF, CHALLENGE, COMMAND, EPOCH, VALUES
 
 AT_DOOR = tree_of(COMMAND)
 FAR_AWAY_COMMAND = replace(COMMAND, challenge=None, epoch=EPOCH, issued_s=100, exp_s=130)

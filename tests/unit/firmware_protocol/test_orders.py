@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from firmware_protocol.orders import DecommissionOrder, Door, PairingOrder
+from firmware_protocol.vectors.examples import VALUES
 from tests.support.payloads import Tree, assert_malformed, assert_read, changed, read, tree_of
-from tests.support.protocol_examples import VALUES
 
 ORDERS: dict[str, tuple[type[Any], Tree]] = {
     kind.__name__: (kind, tree_of(VALUES[kind][0])) for kind in (PairingOrder, DecommissionOrder, Door)

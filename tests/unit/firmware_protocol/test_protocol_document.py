@@ -27,6 +27,14 @@ from firmware_protocol.relay import AnswerKind, RelayAnswer
 from firmware_protocol.session import GatewaySession, LinkSession, LockSession, SessionState
 from firmware_protocol.signed import SignedMap
 from firmware_protocol.topics import Topics
+from firmware_protocol.vectors.examples import (
+    GATEWAY_EPHEMERAL,
+    GATEWAY_LINK,
+    LOCK_EPHEMERAL,
+    LOCK_ID,
+    LOCK_LINK,
+    VALUES,
+)
 from firmware_protocol.vocabulary import (
     Action,
     Bolt,
@@ -39,14 +47,6 @@ from firmware_protocol.vocabulary import (
     Tier,
 )
 from tests.support.protocol_document import PATH, as_lines, examples, examples_in, key_rows, tables
-from tests.support.protocol_examples import (
-    GATEWAY_EPHEMERAL,
-    GATEWAY_LINK,
-    LOCK_EPHEMERAL,
-    LOCK_ID,
-    LOCK_LINK,
-    VALUES,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

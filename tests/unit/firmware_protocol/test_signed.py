@@ -13,7 +13,7 @@ from firmware_protocol.orders import DecommissionOrder
 from firmware_protocol.signed import open_signed, sign, sign_many
 from firmware_protocol.statements import AuthorityState, Conflict
 from firmware_protocol.tokens import Grant, Keyset
-from tests.support.protocol_examples import GRANT, PUBLIC, SIGNERS, VALUES, signed_example
+from firmware_protocol.vectors.examples import GRANT, PUBLIC, SIGNERS, VALUES, signed_example
 
 if TYPE_CHECKING:
     from firmware_protocol.signed import SignedMap

@@ -20,9 +20,9 @@ from firmware_protocol.statements import (
     LockEpoch,
     LogHead,
 )
+from firmware_protocol.vectors.examples import SIGNERS, VALUES
 from firmware_protocol.vocabulary import Phase, Tier
 from tests.support.payloads import Tree, assert_malformed, assert_read, changed, read, tree_of
-from tests.support.protocol_examples import SIGNERS, VALUES
 
 PRIVATE = -70_001
 INFO, STATE, RECEIPT, HEAD, CONFLICT = (

@@ -9,9 +9,9 @@ from firmware_protocol import cbor
 from firmware_protocol.constants import OBJECT_SIZE_MAX
 from firmware_protocol.errors import LocalProtocolError
 from firmware_protocol.tokens import Authority, Grant, Keyset, OperatorGrant, RoleKeys
+from firmware_protocol.vectors.examples import AUTHORITY, GRANT, KEYSET, OPERATOR_GRANT
 from firmware_protocol.vocabulary import OfflineClass, Rights, Role
 from tests.support.payloads import Tree, assert_malformed, assert_read, changed, read, tree_of
-from tests.support.protocol_examples import AUTHORITY, GRANT, KEYSET, OPERATOR_GRANT
 
 PRIVATE = -70_001
 KEY_A, KEY_B = b"\x0a" * 32, b"\x0b" * 32
