@@ -118,7 +118,6 @@ class RealHome:
 
     async def hears(self, event: str, **fields: object) -> dict[str, Any]:
         """Wait until the daemon's log has such a line, and return the newest one."""
-
         return await self.hears_again(event, 0, **fields)
 
     async def hears_again(self, event: str, said_count: int, **fields: object) -> dict[str, Any]:
