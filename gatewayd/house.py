@@ -124,7 +124,7 @@ class House:
         self.links: dict[bytes, LinkSupervisor] = {}
         self._lock_ids = frozenset(home.lock_id for home in base.homes)
         self._changed = asyncio.Event()
-        challenges = Challenges()
+        self.challenges = Challenges()
         self.statements = Statements(
             identity=identity,
             log_id=base.journal.log_id,
@@ -137,7 +137,7 @@ class House:
         self.watch = DoorWatch(
             clock=seams.clock,
             topics=self.topics,
-            challenges=challenges,
+            challenges=self.challenges,
             timekeeper=base.timekeeper,
             statements=self.statements,
             alerts=self.alerts,
@@ -151,24 +151,22 @@ class House:
             trust=base.trust,
             recorder=base.recorder,
         )
-        self.door = self._door(challenges)
+        self.reservations = Reservations(
+            identity=identity, lock_ids=self._lock_ids, limits=base.plan.limits, statements=self.statements
+        )
+        self.door = self._door()
         self._connect_links()
         self._connect_uplink()
 
-    def _door(self, challenges: Challenges) -> Door:
+    def _door(self) -> Door:
         base = self.base
         return Door(
             clock=base.seams.clock,
             epoch=self.epoch,
-            challenges=challenges,
+            challenges=self.challenges,
             timekeeper=base.timekeeper,
             trust=base.trust,
-            reservations=Reservations(
-                identity=base.plan.identity,
-                lock_ids=self._lock_ids,
-                limits=base.plan.limits,
-                statements=self.statements,
-            ),
+            reservations=self.reservations,
             statements=self.statements,
             recorder=base.recorder,
             denials=Denials(clock=base.seams.clock, recorder=base.recorder),

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gatewayd.settings import LimitSettings
     from gatewayd.statements import Statements
     from gatewayd.store.store import Transaction
+    from gatewayd.timekeeping import TimeInterval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,7 @@ class Reservations:
 
     def decide(self, page: Page, asked: Asked) -> Decided:
         """Return the verdict, with everything that it changes written in the page's transaction."""
-        verdict = decide(asked.bundle, self._facts(page, asked))
+        verdict = decide(asked.bundle, self.facts(page.tx, page.time, asked))
         match verdict:
             case Repeated(receipt=receipt):
                 return Decided(verdict=verdict, receipt=receipt)
@@ -89,8 +90,9 @@ class Reservations:
             case _:
                 return self._deny(page, asked, verdict)
 
-    def _facts(self, page: Page, asked: Asked) -> Facts:
-        tx, bundle, command = page.tx, asked.bundle, asked.bundle.command
+    def facts(self, tx: Transaction, time: TimeInterval, asked: Asked) -> Facts:
+        """Read what the command is judged by; writes nothing, so that `explain` can ask without asking for it."""
+        bundle, command = asked.bundle, asked.bundle.command
         seen = commands.find_seen(tx, bundle.signer_kid, command.command_id)
         keys = [bucket.key for bucket in (*buckets_for(bundle, self._limits), lockout_bucket(bundle))]
         return Facts(
@@ -98,7 +100,7 @@ class Reservations:
             lock_ids=self._lock_ids,
             came_through=asked.submission.lock_id,
             keyset=asked.standing.keyset,
-            time=page.time,
+            time=time,
             tier=asked.standing.tier,
             state=asked.standing.state,
             freshness=replace(asked.freshness, last_issued_s=_last_issued_s(tx, bundle)),

@@ -6,6 +6,7 @@ a stranger can replay is counted against anybody.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,7 @@ from firmware_protocol.constants import (
 )
 from firmware_protocol.tokens import Grant, Keyset
 from firmware_protocol.vocabulary import RIGHT_FOR, OfflineClass, Rights, Tier, blinded_lock
+from gatewayd.access.checks import Check, CheckResult
 from gatewayd.access.freshness import FreshnessFacts, judge_freshness
 from gatewayd.access.limits import Exhausted, buckets_for, lockout_bucket, take
 from gatewayd.access.revocation import judge_revocation
@@ -25,7 +27,7 @@ from gatewayd.access.tiers import judge_tier
 from gatewayd.access.verdicts import Denied, Permitted, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from firmware_protocol.chains import VerifiedBundle, VerifiedGrant
     from firmware_protocol.statements import AuthorityState
@@ -57,23 +59,22 @@ class Facts:
     limits: LimitSettings
 
 
-def decide(bundle: VerifiedBundle, facts: Facts) -> Verdict:  # noqa: PLR0911 - one guard, one reason
-    """Return the verdict on a command whose signatures have been verified."""
-    if code := _judge_audience(bundle, facts):
-        return Denied(code=code)
-    if known := judge_seen(facts.seen, bundle.command_sha256):
-        return known
-    if code := judge_freshness(bundle.command.action, bundle.command.freshness, facts.freshness):
-        return Denied(code=code)
-    if code := _judge_validity(bundle.proof, facts):
-        return Denied(code=code)
-    if code := judge_revocation(bundle.proof, facts.state):
-        return Denied(code=code)
-    if locked_out := _judge_lockout(bundle, facts):
-        return locked_out
-    if code := _judge_rights(bundle, facts):
-        return _denied_and_counted(code, bundle, facts)
+def decide(bundle: VerifiedBundle, facts: Facts) -> Verdict:
+    """Return the verdict on a command whose signatures have been verified: the first that a guard gives."""
+    for _, guard in GUARDS:
+        if verdict := guard(bundle, facts):
+            return verdict
     return _judge_rate(bundle, facts)
+
+
+def judge_each(bundle: VerifiedBundle, facts: Facts) -> Iterator[CheckResult]:
+    """Run every guard in order, also those behind the one that settles it: what `explain` shows.
+
+    The verdict of the first that gives one is `decide`'s.
+    """
+    for check, guard in GUARDS:
+        yield CheckResult(check=check, verdict=guard(bundle, facts))
+    yield CheckResult(check=Check.RATE, verdict=_judge_rate(bundle, facts))
 
 
 def _judge_audience(bundle: VerifiedBundle, facts: Facts) -> Code | None:
@@ -89,16 +90,6 @@ def _judge_audience(bundle: VerifiedBundle, facts: Facts) -> Code | None:
     ):
         return Code.WRONG_AUDIENCE
     return None
-
-
-def _judge_validity(proof: VerifiedGrant, facts: Facts) -> Code | None:
-    if code := _judge_life(proof):
-        return code
-    if code := judge_tier(facts.tier, proof):
-        return code
-    if code := _judge_times(proof, facts.time):
-        return code
-    return _judge_keyset_age(proof, facts)
 
 
 def _judge_life(proof: VerifiedGrant) -> Code | None:
@@ -130,22 +121,24 @@ def _judge_keyset_age(proof: VerifiedGrant, facts: Facts) -> Code | None:
     return Code.EXPIRED if facts.keyset.exp_s <= known_s and not outlives else None
 
 
-def _judge_rights(bundle: VerifiedBundle, facts: Facts) -> Code | None:
-    proof, grant = bundle.proof, bundle.proof.grant
+def _judge_rights(bundle: VerifiedBundle) -> Code | None:
+    proof = bundle.proof
     rights = proof.rights & Rights.UNLOCK if _is_responder(proof) else proof.rights
-    if RIGHT_FOR[bundle.command.action] not in rights:
-        return Code.RIGHTS
-    if not isinstance(grant, Grant):
-        return _judge_emergency(bundle, facts)
-    if not _in_window(grant, facts.time):
-        return Code.OUTSIDE_WINDOW
-    if grant.use_count_max is not None and facts.use_count >= grant.use_count_max:
-        return Code.USES_SPENT
-    return None
+    return None if RIGHT_FOR[bundle.command.action] in rights else Code.RIGHTS
+
+
+def _judge_window(proof: VerifiedGrant, time: TimeInterval) -> Code | None:
+    grant = proof.grant
+    return Code.OUTSIDE_WINDOW if isinstance(grant, Grant) and not _in_window(grant, time) else None
+
+
+def _judge_uses(proof: VerifiedGrant, use_count: int) -> Code | None:
+    use_count_max = proof.grant.use_count_max if isinstance(proof.grant, Grant) else None
+    return Code.USES_SPENT if use_count_max is not None and use_count >= use_count_max else None
 
 
 def _judge_emergency(bundle: VerifiedBundle, facts: Facts) -> Code | None:
-    if facts.alarm_open:
+    if facts.alarm_open or not bundle.proof.is_operator:
         return None
     return Code.SECOND_OPERATOR_NEEDED if bundle.command.alarm_ref is None else Code.ALARM_NOT_OPEN
 
@@ -186,3 +179,45 @@ def _is_responder(proof: VerifiedGrant) -> bool:
 
 def _whole_seconds(milliseconds: int) -> int:
     return -(-milliseconds // 1_000)
+
+
+def _refusing(judge: Callable[[VerifiedBundle, Facts], Code | None]) -> Guard:
+    def guard(bundle: VerifiedBundle, facts: Facts) -> Denied | None:
+        code = judge(bundle, facts)
+        return None if code is None else Denied(code=code)
+
+    return guard
+
+
+def _counting(judge: Callable[[VerifiedBundle, Facts], Code | None]) -> Guard:
+    def guard(bundle: VerifiedBundle, facts: Facts) -> Denied | None:
+        code = judge(bundle, facts)
+        return None if code is None else _denied_and_counted(code, bundle, facts)
+
+    return guard
+
+
+Guard = Callable[["VerifiedBundle", "Facts"], "Verdict | None"]
+"""Returns what settles the command, or None: the next one is asked."""
+
+GUARDS: Final[tuple[tuple[Check, Guard], ...]] = (
+    (Check.AUDIENCE, _refusing(_judge_audience)),
+    (Check.SEEN, lambda bundle, facts: judge_seen(facts.seen, bundle.command_sha256)),
+    (
+        Check.FRESHNESS,
+        _refusing(
+            lambda bundle, facts: judge_freshness(bundle.command.action, bundle.command.freshness, facts.freshness)
+        ),
+    ),
+    (Check.LIFE, _refusing(lambda bundle, _: _judge_life(bundle.proof))),
+    (Check.TIER, _refusing(lambda bundle, facts: judge_tier(facts.tier, bundle.proof))),
+    (Check.TIME, _refusing(lambda bundle, facts: _judge_times(bundle.proof, facts.time))),
+    (Check.KEYSET, _refusing(lambda bundle, facts: _judge_keyset_age(bundle.proof, facts))),
+    (Check.REVOCATION, _refusing(lambda bundle, facts: judge_revocation(bundle.proof, facts.state))),
+    (Check.LOCKOUT, _judge_lockout),
+    (Check.RIGHTS, _counting(lambda bundle, _: _judge_rights(bundle))),
+    (Check.EMERGENCY, _counting(_judge_emergency)),
+    (Check.WINDOW, _counting(lambda bundle, facts: _judge_window(bundle.proof, facts.time))),
+    (Check.USES, _counting(lambda bundle, facts: _judge_uses(bundle.proof, facts.use_count))),
+)
+"""The order of the decision, one row a reason to say no; the rate comes last, and is what permits."""

@@ -9,7 +9,8 @@ import pytest
 from firmware_protocol.codes import Code
 from firmware_protocol.cose import kid_of
 from firmware_protocol.vocabulary import Action, OfflineClass, Rights, Tier
-from gatewayd.access.decide import Facts, decide
+from gatewayd.access.checks import Check
+from gatewayd.access.decide import Facts, decide, judge_each
 from gatewayd.access.limits import LOCKOUT_REFUSAL_COUNT
 from gatewayd.access.seen import Seen
 from gatewayd.access.verdicts import Denied, Permitted, Repeated
@@ -423,3 +424,19 @@ def test_a_refusal_over_the_rate_counts_towards_no_lock_out() -> None:
     verdict = decide(bundle, spent)
     assert isinstance(verdict, Denied)
     assert verdict.buckets == {}
+
+
+# The order.
+
+
+def test_the_verdict_is_that_of_the_first_check_that_gives_one_and_explain_hears_the_later_ones_too() -> None:
+    bundle = HOME.at_door(HOME.carer(rights=Rights.LOCK, windows=()))
+    facts = HOME.facts(freshness=HOME.freshness(challenge_learned_ms=None))
+    found = {result.check: result.verdict for result in judge_each(bundle, facts) if result.verdict is not None}
+    assert list(found) == [Check.FRESHNESS, Check.RIGHTS, Check.WINDOW, Check.RATE]
+    assert decide(bundle, facts) == found[Check.FRESHNESS]
+
+
+def test_every_check_behind_the_verification_is_asked_once() -> None:
+    asked = [result.check for result in judge_each(HOME.at_door(HOME.carer()), HOME.facts())]
+    assert asked == [check for check in Check if check not in {Check.SIZE, Check.FORM, Check.CHAIN}]
