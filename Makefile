@@ -9,10 +9,10 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types imports bench soak lock clean
+.PHONY: help setup demo test check lint types imports defences bench soak lock clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Build .venv from the lock files (does nothing when it is up to date)
 
@@ -52,6 +52,9 @@ types: setup ## mypy, strict
 
 imports: setup ## Who may import whom
 	@$(BIN)/lint-imports --no-cache | tail -n 30; exit $${PIPESTATUS[0]}
+
+defences: setup ## Take each defence out of a copy and see its test fail (ROWS="S1 M3", or a class: ROWS=S)
+	@$(BIN)/python -m tests.support.defend $(ROWS)
 
 bench: setup ## The table of floors, figures and ratios (CHECK=1 exits 1 on a miss)
 	@$(BIN)/python -m benchmarks $(if $(CHECK),--check) $(BENCH_ARGS)

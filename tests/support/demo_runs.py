@@ -59,15 +59,15 @@ def copy_tree(to: Path) -> Path:
     return to
 
 
-def apply_patch(patch: Path, tree: Path) -> None:
-    """Apply a patch in `tree`.
+def apply_patch(patch: Path, tree: Path, *, check: bool = False) -> None:
+    """Apply a patch in `tree`; with `check` only find out whether it fits.
 
     Raises:
         ValueError: it does not fit; what it changes has changed, and it must follow.
     """
     # Outside of any repository, so that git takes the paths as they are.
     environ = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tree.parent)}
-    command: Sequence[str] = ("git", "apply", "--whitespace=nowarn", str(patch))
+    command: Sequence[str] = ("git", "apply", "--whitespace=nowarn", *(["--check"] if check else []), str(patch))
     done = subprocess.run(command, cwd=tree, env=environ, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ValueError(f"{patch.name} has to follow the code that it breaks:\n{done.stderr}")
