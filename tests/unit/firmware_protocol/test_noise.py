@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import itertools
-import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from nacl import bindings
@@ -10,11 +9,7 @@ from nacl import bindings
 from firmware_protocol import noise
 from firmware_protocol.codes import Code
 from firmware_protocol.errors import LocalProtocolError, RemoteProtocolError
-from firmware_protocol.noise import KK, NK, SHA256, XXPSK3, CipherState, HandshakeState, HashFunction, KeyPair
-from tests.support.published_vectors import published_vectors
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from firmware_protocol.noise import KK, NK, XXPSK3, CipherState, HandshakeState, KeyPair
 
 GATEWAY, LOCK, EPHEMERAL, OTHER_EPHEMERAL, STRANGER = (KeyPair.from_private(bytes([n]) * 32) for n in range(1, 6))
 PSK = bytes(range(32))
@@ -401,82 +396,3 @@ def test_the_last_counter_is_used_and_the_reserved_one_never() -> None:
 def test_a_cipher_key_has_32_bytes(size: int) -> None:
     with pytest.raises(LocalProtocolError):
         CipherState(bytes(size))
-
-
-# -------------------------------------------------------------------------------------------------- published vectors
-
-HASHES = [
-    SHA256,
-    HashFunction("SHA512", "sha512", 64),
-    HashFunction("BLAKE2s", "blake2s", 32),
-    HashFunction("BLAKE2b", "blake2b", 64),
-]
-PATTERNS = [
-    KK,
-    NK,
-    XXPSK3,
-    pattern("N", "<- s | e es"),
-    pattern("K", "-> s <- s | e es ss"),
-    pattern("X", "<- s | e es s ss"),
-    pattern("NN", "e; e ee"),
-    pattern("NX", "e; e ee s es"),
-    pattern("KN", "-> s | e; e ee se"),
-    pattern("XK", "<- s | e es; e ee; s se"),
-    pattern("XX", "e; e ee s es; s se"),
-    pattern("IK", "<- s | e es s ss; e ee se"),
-    pattern("IX", "e s; e ee se s es"),
-    pattern("X1X1", "e; e ee s; es s; se"),
-    pattern("NNpsk0", "psk e; e ee"),
-    pattern("NNpsk2", "e; e ee psk"),
-    pattern("KKpsk0", "-> s <- s | psk e es ss; e ee se"),
-    pattern("IKpsk1", "<- s | e es s ss psk; e ee se"),
-]
-
-
-def of_vector(vector: dict[str, Any], prefix: str, used: noise.Pattern, hash_function: HashFunction) -> HandshakeState:
-    def pair(name: str) -> KeyPair | None:
-        private = vector.get(f"{prefix}_{name}")
-        return None if private is None else KeyPair.from_private(bytes.fromhex(private))
-
-    e = pair("ephemeral") or KeyPair.from_private(bytes([7]) * 32)  # a responder who never speaks has none
-    rs, psks = vector.get(f"{prefix}_remote_static"), vector.get(f"{prefix}_psks")
-    return HandshakeState(
-        used,
-        initiator=prefix == "init",
-        prologue=bytes.fromhex(vector[f"{prefix}_prologue"]),
-        s=pair("static"),
-        e=e,
-        rs=None if rs is None else bytes.fromhex(rs),
-        psk=None if psks is None else bytes.fromhex(psks[0]),
-        hash_function=hash_function,
-    )
-
-
-def steps(
-    initiator: HandshakeState, responder: HandshakeState, *, is_one_way: bool
-) -> Iterator[tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]]:
-    """The writing and the reading function of each message in turn, handshake first and then transport."""
-    turns = itertools.cycle([(initiator, responder), (responder, initiator)])
-    while not initiator.finished:
-        writer, reader = next(turns)
-        yield writer.write_message, reader.read_message
-    (out, back), (far_in, far_out) = initiator.split(), responder.split()
-    there = (lambda text: out.encrypt(b"", text)), (lambda text: far_in.decrypt(b"", text))
-    here = (lambda text: far_out.encrypt(b"", text)), (lambda text: back.decrypt(b"", text))
-    while True:
-        yield there if is_one_way or next(turns)[0] is initiator else here
-
-
-@pytest.mark.parametrize("hash_function", HASHES, ids=lambda hash_function: hash_function.name)
-@pytest.mark.parametrize("used", PATTERNS, ids=lambda used: used.name)
-def test_cacophonys_vectors_come_out_byte_for_byte(used: noise.Pattern, hash_function: HashFunction) -> None:
-    name = f"Noise_{used.name}_25519_ChaChaPoly_{hash_function.name}"
-    vectors = json.loads(published_vectors("noise/cacophony.txt"))["vectors"]
-    (vector,) = [vector for vector in vectors if vector["protocol_name"] == name]
-    initiator, responder = (of_vector(vector, prefix, used, hash_function) for prefix in ("init", "resp"))
-    turns = steps(initiator, responder, is_one_way=len(used.messages) == 1)
-    for message, (write, read) in zip(vector["messages"], turns, strict=False):
-        ciphertext = write(bytes.fromhex(message["payload"]))
-        assert ciphertext.hex() == message["ciphertext"]
-        assert read(ciphertext).hex() == message["payload"]
-    assert initiator.handshake_hash.hex() == responder.handshake_hash.hex() == vector["handshake_hash"]
