@@ -27,6 +27,10 @@ def _app() -> App:
     config.command("gatewayd.cli.config:init", name="init", help="Print a commented example.")
     config.command("gatewayd.cli.config:schema", name="schema", help="Print a JSON Schema for editors.")
     log.command("gatewayd.cli.log:verify", name="verify", help="Check that nothing is missing or altered.")
+    log.command("gatewayd.cli.log_view:tail", name="tail", help="Show the newest entries.")
+    log.command("gatewayd.cli.log_view:show", name="show", help="Show one entry and who has signed for it.")
+    log.command("gatewayd.cli.log:prove", name="prove", help="Print a proof that others can check.")
+    log.command("gatewayd.cli.log:export", name="export", help="Write the whole journal to a file.")
     app.command("gatewayd.cli.run:run", name="run", help="Run the daemon until it is told to stop.")
     app.command(
         "gatewayd.cli.check_config:check_config", name="check-config", help="Say everything that is wrong, at once."

@@ -86,12 +86,17 @@ class ControlClient:
             size=header.size,
             root=header.root,
             before=before,
-            leaves=self._leaves(before.size, header.size),
+            leaves=self.leaves(before.size, header.size),
             checkpoints=tuple(each for each in self._checkpoints() if each.size <= header.size),
             received=header.received,
         )
 
-    def _leaves(self, start: int, end: int) -> Iterator[LeafCopy]:
+    def log_size(self) -> int:
+        """Return how many entries the journal has had; raises as `status` does."""
+        return log_wire.header_from_json(self._ask("log")).size
+
+    def leaves(self, start: int, end: int) -> Iterator[LeafCopy]:
+        """Return entries from `start` to before `end`, fetched as they are read; raises as `status` does."""
         index = start
         while index < end:
             count = min(PAGE_COUNT_MAX, end - index)
