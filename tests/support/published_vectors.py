@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-VECTORS = Path(__file__).resolve().parents[2].parent / "shared" / "vectors"
+_VECTORS = Path(__file__).resolve().parents[2].parent / "shared" / "vectors"
 
 
 def published_folder() -> Path:
@@ -18,7 +18,7 @@ def published_folder() -> Path:
 
 def published_vectors(name: str) -> str:
     """Return the text of one file of published vectors, or skip the test that asks for it."""
-    path = VECTORS / name
+    path = _VECTORS / name
     if not path.is_file():
         pytest.skip(f"published vectors are not beside the checkout: {name}")
     return path.read_text(encoding="utf-8")
