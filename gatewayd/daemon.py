@@ -17,6 +17,7 @@ from gatewayd import exits
 from gatewayd.control.server import ControlServer
 from gatewayd.control.store_log import StoreLog
 from gatewayd.errors import GatewayError
+from gatewayd.explainer import Explainer
 from gatewayd.house import Plan, Seams, open_house
 from gatewayd.link.bleak_radio import BleakRadio
 from gatewayd.link.radio import RadioCode
@@ -77,7 +78,9 @@ async def _main(config: Config) -> int:
     )
     try:
         house = await open_house(seams, _plan(config))
-        control = ControlServer(config.control_path, status=Overview(house), journal=StoreLog(store))
+        control = ControlServer(
+            config.control_path, status=Overview(house), journal=StoreLog(store), explainer=Explainer(house)
+        )
         await control.open()
         try:
             await _live(house, manager, Watchdog(manager, ("loop", "store"), clock=clock))

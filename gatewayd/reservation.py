@@ -68,6 +68,15 @@ class Decided:
     """What the lock will know the movement by; None where nothing moves."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Premises:
+    """What is settled for this home, whoever asks."""
+
+    gateway_id: bytes
+    lock_ids: frozenset[bytes]
+    limits: LimitSettings
+
+
 class Reservations:
     """Decides commands inside store transactions."""
 
@@ -92,24 +101,8 @@ class Reservations:
 
     def facts(self, tx: Transaction, time: TimeInterval, asked: Asked) -> Facts:
         """Read what the command is judged by; writes nothing, so that `explain` can ask without asking for it."""
-        bundle, command = asked.bundle, asked.bundle.command
-        seen = commands.find_seen(tx, bundle.signer_kid, command.command_id)
-        keys = [bucket.key for bucket in (*buckets_for(bundle, self._limits), lockout_bucket(bundle))]
-        return Facts(
-            gateway_id=self._identity.gateway_id,
-            lock_ids=self._lock_ids,
-            came_through=asked.submission.lock_id,
-            keyset=asked.standing.keyset,
-            time=time,
-            tier=asked.standing.tier,
-            state=asked.standing.state,
-            freshness=replace(asked.freshness, last_issued_s=_last_issued_s(tx, bundle)),
-            seen=None if seen is None else Seen(command_sha256=seen.command_sha256, receipt=seen.receipt),
-            use_count=commands.use_count(tx, bundle.proof.grant.cti),
-            alarm_open=alarms.is_open(tx, command.lock_id, command.alarm_ref, asked.freshness.boottime_ms),
-            bucket_states=buckets.load_buckets(tx, keys),
-            limits=self._limits,
-        )
+        home = Premises(gateway_id=self._identity.gateway_id, lock_ids=self._lock_ids, limits=self._limits)
+        return read_facts(tx, time, asked, home)
 
     def _permit(self, page: Page, asked: Asked, verdict: Permitted) -> Decided:
         tx, bundle, freshness = page.tx, asked.bundle, asked.bundle.command.freshness
@@ -160,6 +153,28 @@ class Reservations:
             )
             commands.reserve(page.tx, row)
         return Decided(verdict=verdict, receipt=receipt, journal_index=index, command_seq=command_seq)
+
+
+def read_facts(tx: Transaction, time: TimeInterval, asked: Asked, home: Premises) -> Facts:
+    """Read what a command is judged by, from a store that may be nobody's at the moment."""
+    bundle, command = asked.bundle, asked.bundle.command
+    seen = commands.find_seen(tx, bundle.signer_kid, command.command_id)
+    keys = [bucket.key for bucket in (*buckets_for(bundle, home.limits), lockout_bucket(bundle))]
+    return Facts(
+        gateway_id=home.gateway_id,
+        lock_ids=home.lock_ids,
+        came_through=asked.submission.lock_id,
+        keyset=asked.standing.keyset,
+        time=time,
+        tier=asked.standing.tier,
+        state=asked.standing.state,
+        freshness=replace(asked.freshness, last_issued_s=_last_issued_s(tx, bundle)),
+        seen=None if seen is None else Seen(command_sha256=seen.command_sha256, receipt=seen.receipt),
+        use_count=commands.use_count(tx, bundle.proof.grant.cti),
+        alarm_open=alarms.is_open(tx, command.lock_id, command.alarm_ref, asked.freshness.boottime_ms),
+        bucket_states=buckets.load_buckets(tx, keys),
+        limits=home.limits,
+    )
 
 
 def _last_issued_s(tx: Transaction, bundle: VerifiedBundle) -> int | None:

@@ -201,8 +201,9 @@ Guard = Callable[["VerifiedBundle", "Facts"], "Verdict | None"]
 """Returns what settles the command, or None: the next one is asked."""
 
 GUARDS: Final[tuple[tuple[Check, Guard], ...]] = (
-    (Check.AUDIENCE, _refusing(_judge_audience)),
+    # Before the audience: what was answered once is answered the same again, whatever the answer was.
     (Check.SEEN, lambda bundle, facts: judge_seen(facts.seen, bundle.command_sha256)),
+    (Check.AUDIENCE, _refusing(_judge_audience)),
     (
         Check.FRESHNESS,
         _refusing(

@@ -37,6 +37,7 @@ def _app() -> App:
     )
     app.command("gatewayd.cli.provision:provision", name="provision", help="Take keys and homes into the store.")
     app.command("gatewayd.cli.status:status", name="status", help="Show how gateway, lock and broker do.")
+    app.command("gatewayd.cli.explain:explain", name="explain", help="Say why a command is permitted or refused.")
     app.command(log)
     app.command(config)
     return app

@@ -11,10 +11,11 @@ from gatewayd.config.agreement import disagreements
 from gatewayd.config.credentials import read_credentials
 from gatewayd.config.findings import problems_of
 from gatewayd.config.layers import read_layers
-from gatewayd.config.model import CredentialsSection, GatewaySection, Section, Settings
+from gatewayd.config.model import CredentialsSection, GatewaySection, LimitsSection, Section, Settings
 from gatewayd.config.problems import ConfigError
 from gatewayd.config.roots import read_roots
 from gatewayd.config.values import SOCKET_NAME, STORE_NAME, Config, Folders
+from gatewayd.settings import LimitSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +57,20 @@ def load_folders(path: Path, environ: Mapping[str, str] | None = None) -> Folder
         control_path=folder / section.runtime_directory / SOCKET_NAME,
         trust_directory=folder / section.trust_directory,
     )
+
+
+def load_limits(path: Path, environ: Mapping[str, str] | None = None) -> LimitSettings:
+    """Read only how often doors may be opened; see `load_folders`.
+
+    Raises:
+        ConfigError: a file cannot be read, or its section `limits` is wrong.
+    """
+    layers = read_layers(path.absolute(), os.environ if environ is None else environ, tuple(Settings.model_fields))
+    try:
+        section = LimitsSection.model_validate(layers.table("limits"))
+    except ValidationError as error:
+        raise ConfigError(problems_of(error, layers, within="limits")) from None
+    return LimitSettings(**section.model_dump())
 
 
 class _Loading:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -14,6 +15,7 @@ from gatewayd.control.messages import (
     PAGE_COUNT_MAX,
     ControlCode,
     ControlError,
+    Explanation,
     StatusDocument,
     from_line,
     request,
@@ -73,6 +75,16 @@ class ControlClient:
         except ValidationError as error:
             raise ControlError(ControlCode.MALFORMED, "a status that this command does not understand") from error
 
+    def explain(self, bundle: bytes, at_s: int | None = None) -> Explanation:
+        """Return why the daemon would permit or refuse this; raises as `status` does."""
+        parameters: dict[str, int | str] = {"bundle": base64.b64encode(bundle).decode()}
+        if at_s is not None:
+            parameters["at"] = at_s
+        try:
+            return TypeAdapter(Explanation).validate_python(self._ask("explain", **parameters))
+        except ValidationError as error:
+            raise ControlError(ControlCode.MALFORMED, "an explanation that this command does not understand") from error
+
     def trust(self) -> StoredTrust:
         """Return the signed objects that name keys; raises as `status` does."""
         return log_wire.trust_from_json(self._ask("trust"))
@@ -118,7 +130,7 @@ class ControlClient:
             yield from page
             above = _further(page[-1].size, than=above)
 
-    def _ask(self, ask: str, **parameters: int) -> dict[str, Any]:
+    def _ask(self, ask: str, **parameters: int | str) -> dict[str, Any]:
         try:
             self._socket.sendall(to_line(request(ask, **parameters)))
             line = self._lines.readline(ANSWER_SIZE_MAX + 1)

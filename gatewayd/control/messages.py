@@ -149,6 +149,64 @@ class StatusDocument:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckLine:
+    """What one check says."""
+
+    check: str
+    """Its stable name (`access.checks`)."""
+    result: str
+    """passed, refused, repeated, or not_asked where the verification had failed before."""
+    code: str | None
+    """Dotted code of a refusal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """The whole of `gatewayd explain --json`. Nobody's name is in it."""
+
+    source: str
+    """daemon or store."""
+    verdict: str
+    """permitted, denied or repeated."""
+    code: str
+    """Dotted; command.duplicate where the recorded answer is given again."""
+    authenticated: bool
+    """Whether the sender hears this code; everybody else hears DENIED."""
+    retry_after_s: int | None
+    detail: str | None
+    """What exactly failed in the verification."""
+    checks: tuple[CheckLine, ...]
+    """In the order in which they are asked; the first that is not passed gives the verdict."""
+    action: str | None
+    lock_id: str | None
+    channel: str | None
+    signer: str | None
+    """Key id, 16 hex digits."""
+    provider: str | None
+    grant: str | None
+    tier: str | None
+    clock: ClockStatus
+    """What was taken for the time."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return asdict(self)
+
+
+class ExplanationSource(Protocol):
+    """Whoever can say why without doing it."""
+
+    async def explain(self, bundle: bytes, at_s: int | None) -> Explanation:
+        """Run the real verification and decision; nothing is kept, burnt, counted or moved.
+
+        `at_s` judges rights as at that second of UTC in place of now.
+
+        Raises:
+            GatewayError: it cannot be had now.
+        """
+
+
 class StatusSource(Protocol):
     """Whoever knows how the daemon does."""
 
@@ -198,7 +256,7 @@ def from_line(line: bytes, *, size_max: int) -> dict[str, Any]:
     return message
 
 
-def request(ask: str, **parameters: int) -> dict[str, Any]:
+def request(ask: str, **parameters: int | str) -> dict[str, Any]:
     """Return a request."""
     return {"version": VERSION, "ask": ask, **parameters}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import socket
 import stat
@@ -30,7 +31,7 @@ from gatewayd.errors import GatewayError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gatewayd.control.messages import LogSource, StatusSource
+    from gatewayd.control.messages import ExplanationSource, LogSource, StatusSource
 
 SOCKET_MODE: Final = 0o660
 CONNECTION_COUNT_MAX: Final = 8
@@ -47,11 +48,14 @@ _log = structlog.get_logger()
 class ControlServer:
     """Answers on one socket from `open` to `close`."""
 
-    def __init__(self, path: Path, *, status: StatusSource, journal: LogSource) -> None:
-        """Do nothing yet."""
+    def __init__(
+        self, path: Path, *, status: StatusSource, journal: LogSource, explainer: ExplanationSource | None = None
+    ) -> None:
+        """Do nothing yet; without an `explainer` nobody answers `explain`."""
         self._path = path
         self._status = status
         self._journal = journal
+        self._explainer = explainer
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -146,6 +150,9 @@ class ControlServer:
                 return log_wire.checkpoints_to_json(above)
             case "trust":
                 return log_wire.trust_to_json(await self._journal.trust())
+            case "explain" if self._explainer is not None:
+                at_s = _number(asked, "at") if "at" in asked else None
+                return (await self._explainer.explain(_octets(asked, "bundle"), at_s)).to_json()
             case _:
                 raise ControlError(ControlCode.UNKNOWN_REQUEST, "nobody answers this here")
 
@@ -167,6 +174,14 @@ def _number(asked: dict[str, Any], name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= INDEX_MAX:
         raise ControlError(ControlCode.MALFORMED, f"{name} is no count")
     return value
+
+
+def _octets(asked: dict[str, Any], name: str) -> bytes:
+    value = asked.get(name)
+    try:
+        return base64.b64decode(value if isinstance(value, str) else "*", validate=True)
+    except ValueError:
+        raise ControlError(ControlCode.MALFORMED, f"{name} is not base64") from None
 
 
 def _remove_left_behind(path: Path) -> None:

@@ -154,6 +154,19 @@ class Database:
                 self._abandon()
             return [Dropped(fault)] * len(works)
 
+    def look(self, work: Callable[[Transaction], T]) -> T:
+        """Run a work that only reads, at one moment of the file, and return its result.
+
+        Raises:
+            StoreError: by SQLite's result code.
+        """
+        transaction = Transaction(self._live(), self.path)
+        transaction.execute("BEGIN")
+        try:
+            return work(transaction)
+        finally:
+            transaction.execute("ROLLBACK")
+
     def stream(self, sql: str) -> Iterator[Row]:
         """Yield the rows of one query without holding them all.
 

@@ -9,7 +9,7 @@ from firmware_protocol.codes import Code
 from firmware_protocol.vocabulary import Bolt, OfflineClass, Tier
 from gatewayd.settings import LimitSettings
 from simulator.office import unlock_at_door
-from tests.support.memory_world import MOTOR_MS, NOW_S, MemoryWorld
+from tests.support.memory_world import MOTOR_MS, NOW_S, PROVIDER, MemoryWorld
 from tests.support.virtual_loop import run_virtual
 
 if TYPE_CHECKING:
@@ -194,5 +194,28 @@ def test_garbage_on_every_topic_changes_nothing(tmp_path: Path) -> None:
             assert house.downlink.dropped.total() > 0
             assert (await world.visit(world.carer())).final is Code.DONE
             await world.settled()
+
+    run_virtual(story())
+
+
+def test_the_same_refused_bytes_again_get_the_recorded_refusal_and_no_second_entry(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 13)
+        async with world.gateway() as house:
+            await world.settled()
+            grant = world.office.grant(world.office.home("home-2"), PROVIDER, "anna", now_s=NOW_S)
+            misled = world.office.carer(world.home, PROVIDER, "anna", now_s=NOW_S, grant=grant)
+            kept: list[bytes] = []
+
+            def same(challenge: bytes) -> bytes:
+                kept.append(kept[0] if kept else world.unlock_bundle(misled, challenge))
+                return kept[-1]
+
+            first = await world.visit_with(same)
+            size = (await house.ledger.marks()).size
+            second = await world.visit_with(same)
+            assert first.final is Code.WRONG_AUDIENCE
+            assert second.raw_receipts == first.raw_receipts
+            assert (await house.ledger.marks()).size == size
 
     run_virtual(story())

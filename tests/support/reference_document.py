@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from firmware_protocol.codes import Code
+from firmware_protocol.sentences import SENTENCES
 from firmware_protocol.topics import Topics
 from gatewayd import exits
 from gatewayd.config.docstrings import description
@@ -69,6 +70,15 @@ def _reference() -> Iterator[str]:
         (
             (f"`{code.dotted}`", f"{code.wire:02X}", code.code_class.value, "yes" if code.may_have_executed else "")
             for code in Code
+        ),
+    )
+    yield "\n### What they tell people\n"
+    yield "`firmware_protocol/sentences.py`; `gatewayd explain` shows them.\n"
+    yield from _table(
+        ("code", "meaning", "next", "på svenska", "gör så här"),
+        (
+            (f"`{code.dotted}`", row.meaning.en, row.next_step.en, row.meaning.sv, row.next_step.sv)
+            for code, row in SENTENCES.items()
         ),
     )
     for module, enum, title in GATEWAY_CODES:
