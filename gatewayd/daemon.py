@@ -23,6 +23,7 @@ from gatewayd.link.bleak_radio import BleakRadio
 from gatewayd.link.radio import RadioCode
 from gatewayd.overview import Overview
 from gatewayd.service_manager import ServiceManager, Watchdog
+from gatewayd.store.ballast import BALLAST_SIZE
 from gatewayd.store.store import Store, StoreCode, StoreError
 from gatewayd.system_clock import SystemClock, SystemEntropy
 from gatewayd.uplink.broker import PahoBroker
@@ -133,14 +134,14 @@ def _reload(house: House, manager: ServiceManager) -> None:
 
 def _open_store(config: Config, entropy: SystemEntropy) -> Store:
     try:
-        return Store.open(config.store_path)
+        return Store.open(config.store_path, ballast_size=BALLAST_SIZE)
     except StoreError as error:
         if error.code != StoreCode.ABSENT:
             raise
     # Nothing there at all: a new gateway, or one whose card was wiped. It starts with no locks, knows nobody
     # and writes a new log, so nothing of an earlier life can be replayed at it. Anything else is left alone.
     _log.warning("store.created", path=str(config.store_path))
-    return Store.create(config.store_path, log_id=entropy.token(LOG_ID_SIZE))
+    return Store.create(config.store_path, log_id=entropy.token(LOG_ID_SIZE), ballast_size=BALLAST_SIZE)
 
 
 def _plan(config: Config) -> Plan:

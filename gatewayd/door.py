@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from gatewayd.timekeeper import TimeKeeper
     from gatewayd.timekeeping import Clock, TimeInterval
     from gatewayd.trust_keeper import TrustKeeper
+
+SETTLE_RETRY_S: Final = 60.0
+"""How often a store that does not answer is asked for open intents, in seconds."""
 
 _log = structlog.get_logger()
 
@@ -127,10 +130,18 @@ class Door:
 
         Waits for each lock for as long as it takes; a lock that never comes back keeps its intents open.
         """
-        intents = await self._recorder.run(lambda page: commands.open_intents(page.tx))
+        intents = await self._open_intents()
         async with asyncio.TaskGroup() as tasks:
             for lock_id, link in self._links.items():
                 tasks.create_task(self._settle_lock(link, [each for each in intents if each.lock_id == lock_id]))
+
+    async def _open_intents(self) -> tuple[SeenCommand, ...]:
+        while True:
+            try:
+                return await self._recorder.run(lambda page: commands.open_intents(page.tx))
+            except StoreError as error:  # what cannot be read yet is asked for again: it may name a bolt that moved
+                _log.error("store.unavailable", code=error.code)
+                await asyncio.sleep(SETTLE_RETRY_S)
 
     async def _settle_lock(self, link: BoltMover, intents: Sequence[SeenCommand]) -> None:
         for intent in intents:

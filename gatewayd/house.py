@@ -23,6 +23,7 @@ from gatewayd.access.freshness import Challenges, Epoch
 from gatewayd.alarm_desk import AlarmDesk
 from gatewayd.alerts import Alerts
 from gatewayd.denials import Denials
+from gatewayd.disk_watch import DiskWatch
 from gatewayd.door import Door
 from gatewayd.door_watch import DoorWatch
 from gatewayd.journal.events import GatewayHeartbeat, GatewayStarted
@@ -38,6 +39,7 @@ from gatewayd.statements import Statements
 from gatewayd.store import alarms, meta
 from gatewayd.store.locks import load_lock_homes
 from gatewayd.store.log import load_journal
+from gatewayd.store.store import StoreCode, StoreError
 from gatewayd.timekeeper import TimeKeeper
 from gatewayd.trust_keeper import TrustKeeper
 from gatewayd.uplink.board import Board
@@ -49,7 +51,7 @@ from gatewayd.uplink.supervision import supervise
 from gatewayd.uplink.uplink import Uplink
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
     from random import Random
 
     from gatewayd.channel import Entropy
@@ -276,6 +278,7 @@ class House:
                 tasks.create_task(self.uplink.run()),
                 tasks.create_task(self.door.settle()),
                 tasks.create_task(self._presence.run()),
+                tasks.create_task(DiskWatch(store=self.base.seams.store, alerts=self.alerts).run()),
                 tasks.create_task(supervise(self.ledger, self._heartbeat, interval_s=self.base.plan.heartbeat_s)),
                 *(tasks.create_task(link.run()) for link in self.links.values()),
             ]
@@ -283,7 +286,7 @@ class House:
             await self._finish()
             for part in parts:
                 part.cancel()
-        await self.base.seams.store.run(meta.end_run)
+        await _write_or_tell(self.base.seams.store.run(meta.end_run))
 
     async def _finish(self) -> None:
         try:
@@ -311,17 +314,36 @@ async def open_house(seams: Seams, plan: Plan) -> House:
         StoreError: the store cannot be used.
         RemoteProtocolError: what it holds was not signed by the pinned roots.
     """
-    base = await seams.store.run(lambda tx: _lay(tx, seams, plan))
+    base = await _lay_base(seams, plan)
     await base.trust.load()
     house = House(base)
-    await base.recorder.record(GatewayStarted(boot=base.start.boot, version=__version__, unclean=base.start.unclean))
+    started = GatewayStarted(boot=base.start.boot, version=__version__, unclean=base.start.unclean)
+    await _write_or_tell(base.recorder.record(started))
     return house
 
 
-def _lay(tx: Transaction, seams: Seams, plan: Plan) -> Foundation:
-    start = meta.begin_run(tx, seams.machine_boot)
+async def _write_or_tell(writing: Awaitable[object]) -> None:
+    """A disk that takes nothing keeps nobody from starting or stopping: emergencies must get through."""
+    try:
+        await writing
+    except StoreError as error:
+        _log.error("store.unavailable", code=error.code)
+
+
+async def _lay_base(seams: Seams, plan: Plan) -> Foundation:
+    try:
+        return await seams.store.run(lambda tx: _lay(tx, seams, plan, meta.begin_run(tx, seams.machine_boot)))
+    except StoreError as error:
+        if error.code not in {StoreCode.FULL, StoreCode.READ_ONLY}:
+            raise
+        _log.error("store.unavailable", code=error.code)
+    return await seams.store.run(lambda tx: _lay(tx, seams, plan, meta.foresee_run(tx, seams.machine_boot)))
+
+
+def _lay(tx: Transaction, seams: Seams, plan: Plan, start: Start) -> Foundation:
     if start.machine_rebooted:
-        alarms.forget_alarms(tx)
+        forget = alarms.forget_alarms if start.recorded else alarms.void_alarms
+        forget(tx)
     gateway_id = plan.identity.gateway_id
     journal = load_journal(tx, gateway_id=gateway_id)
     timekeeper = TimeKeeper(clock=seams.clock, stored=meta.load_time(tx))

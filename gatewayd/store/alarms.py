@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 ALARM_COUNT_MAX: Final = 64
 """Most alarms kept open; the one that ends first goes first."""
 
+_VOID: Final = "alarms/void"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenAlarm:
@@ -41,8 +43,9 @@ def is_open(tx: Transaction, lock_id: bytes, alarm_ref: bytes | None, boottime_m
     """Tell whether this alarm is open for this lock at this reading of CLOCK_BOOTTIME."""
     return bool(
         tx.execute(
-            "SELECT 1 FROM alarms WHERE lock_id = ? AND alarm_ref = ? AND ? < until_ms",
-            (lock_id, alarm_ref, boottime_ms),
+            "SELECT 1 FROM alarms WHERE lock_id = ? AND alarm_ref = ? AND ? < until_ms "
+            "AND NOT EXISTS (SELECT 1 FROM volatile WHERE name = ?)",
+            (lock_id, alarm_ref, boottime_ms, _VOID),
         )
     )
 
@@ -64,3 +67,8 @@ def forget_alarms(tx: Transaction) -> None:
     An alarm of the earlier boot would otherwise stay open for as long as that boot had lasted.
     """
     tx.execute("DELETE FROM alarms")
+
+
+def void_alarms(tx: Transaction) -> None:
+    """Do the same where the disk takes nothing: for as long as this run lasts no alarm counts as open."""
+    tx.execute("INSERT OR REPLACE INTO volatile (name, value) VALUES (?, 1)", (_VOID,))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import stat
 from dataclasses import dataclass
-from enum import Enum, unique
+from enum import Enum, auto, unique
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 import apsw
@@ -31,8 +32,16 @@ SCHEMA_VERSION: Final = 1
 """Of the newest schema (`schema.STEPS`); a file of a higher one is left alone."""
 WAL_PAGE_COUNT: Final = 1_000
 """The write-ahead log is folded back into the file at this length, in pages of 4 KiB."""
+WAL_PAGE_COUNT_MAX: Final = 8_000
+"""A log that cannot be folded (no room in the file, a disk that fails) grows to this length, and no further: 32 MiB."""
 WAL_SIZE_KEPT: Final = 8 * 1024 * 1024
 """What a burst has made longer than this, in bytes, is cut again."""
+
+VOLATILE: Final = (
+    "PRAGMA temp_store = MEMORY; "
+    "CREATE TEMP TABLE volatile (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID"
+)
+"""What may be forgotten at a restart, but is part of a transaction until then: session counters, the sent mark."""
 
 _CODES: Final[Mapping[int, StoreCode]] = {
     apsw.SQLITE_BUSY: StoreCode.LOCKED,
@@ -105,12 +114,25 @@ Work: TypeAlias = "Callable[[Transaction], Any]"
 class Opening(Enum):
     """What a file is opened for."""
 
-    DAEMON = apsw.SQLITE_OPEN_READWRITE
+    DAEMON = auto()
     """To be the one writer."""
-    NEW = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    NEW = auto()
     """To make a store of an empty file."""
-    INSPECTION = apsw.SQLITE_OPEN_READONLY
+    INSPECTION = auto()
     """To read what is there while nobody writes."""
+    READING = auto()
+    """To go on reading where the file system is mounted read-only: nobody writes there, and nothing can be locked."""
+
+
+_READ_ONLY: Final = frozenset({Opening.INSPECTION, Opening.READING})
+_FLAGS: Final = MappingProxyType(
+    {
+        Opening.DAEMON: apsw.SQLITE_OPEN_READWRITE,
+        Opening.NEW: apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE,
+        Opening.INSPECTION: apsw.SQLITE_OPEN_READONLY,
+        Opening.READING: apsw.SQLITE_OPEN_READONLY,
+    }
+)
 
 
 class Database:
@@ -126,8 +148,20 @@ class Database:
             refuse_non_file(path)
         self.path = path
         self._opening = opening
-        self._vfs = vfs
+        # A write lock needs a file that can be written: without one SQLite cannot even read a log that was left.
+        self._vfs = "unix-none" if opening is Opening.READING else vfs
+        self.fold_fault: str | None = None
+        """Why the write-ahead log could not be folded into the file, of `StoreCode`; None where it could."""
+        self.has_written = False
+        """Whether the last batch reached the disk."""
+        self._wal_page_count = 0
+        self._is_bounded = False
         self._connection: apsw.Connection | None = self._connect()
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether it was opened to be written."""
+        return self._opening not in _READ_ONLY
 
     def run(self, work: Callable[[Transaction], T]) -> T:
         """Run one work in a durable transaction and return its result.
@@ -193,7 +227,10 @@ class Database:
 
     def _run_batch(self, connection: apsw.Connection, works: Sequence[Work]) -> list[Outcome]:
         transaction = Transaction(connection, self.path)
-        transaction.execute("BEGIN IMMEDIATE")
+        self.has_written = False
+        if self._wal_page_count >= WAL_PAGE_COUNT_MAX:
+            self._fold(connection)
+        transaction.execute("BEGIN" if self._is_bounded else "BEGIN IMMEDIATE")
         try:
             outcomes = [self._run_alone(connection, transaction, work) for work in works]
             transaction.execute("COMMIT")
@@ -201,7 +238,23 @@ class Database:
             if connection.in_transaction:
                 transaction.execute("ROLLBACK")
             raise
+        if self.has_written and self._wal_page_count >= WAL_PAGE_COUNT:
+            self._fold(connection)
         return outcomes
+
+    def _fold(self, connection: apsw.Connection) -> None:
+        """Fold the log into the file; one that cannot be folded grows to its bound, then nothing more is written."""
+        try:
+            connection.wal_checkpoint("main", mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self.fold_fault, self._wal_page_count = None, 0
+        except apsw.Error as error:
+            self.fold_fault = fault_of(error, self.path).code
+        self._is_bounded = self._wal_page_count >= WAL_PAGE_COUNT_MAX
+        connection.execute(f"PRAGMA query_only = {int(self._is_bounded)}")
+
+    def _note_written(self, _connection: apsw.Connection, _schema: str, page_count: int) -> int:
+        self.has_written, self._wal_page_count = True, page_count
+        return apsw.SQLITE_OK
 
     def _run_alone(self, connection: apsw.Connection, transaction: Transaction, work: Work) -> Outcome:
         transaction.execute("SAVEPOINT work")
@@ -233,13 +286,16 @@ class Database:
 
     def _connect(self) -> apsw.Connection:
         try:
-            connection = apsw.Connection(str(self.path), flags=self._opening.value, vfs=self._vfs)
+            connection = apsw.Connection(str(self.path), flags=_FLAGS[self._opening], vfs=self._vfs)
         except apsw.Error as error:
             raise fault_of(error, self.path) from error
         try:
             self._admit(connection)
-            if self._opening is not Opening.INSPECTION:
+            if self.is_writable:
                 _set_up(connection)
+                connection.set_wal_hook(self._note_written)  # instead of SQLite's own folding, whose faults are silent
+            if self._opening is not Opening.INSPECTION:
+                connection.execute(VOLATILE)
         except apsw.Error as error:
             connection.close(force=True)
             raise fault_of(error, self.path) from error
@@ -256,7 +312,7 @@ class Database:
         if self._opening is not Opening.INSPECTION:
             # Before the first access: then the index of the log is kept in memory, not in a shared file.
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            if connection.readonly("main"):
+            if self.is_writable and connection.readonly("main"):
                 raise StoreError(StoreCode.READ_ONLY, f"{self.path}: {_DETAILS[StoreCode.READ_ONLY]}")
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
         application_id, version = (_number(connection, f"PRAGMA {name}") for name in ("application_id", "user_version"))
@@ -284,11 +340,7 @@ def _number(connection: apsw.Connection, sql: str) -> int:
 def _set_up(connection: apsw.Connection) -> None:
     connection.execute("PRAGMA synchronous = EXTRA")
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGE_COUNT}")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_SIZE_KEPT}")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    # What may be forgotten at a restart, but is part of a transaction until then: session counters, the sent mark.
-    connection.execute("CREATE TEMP TABLE volatile (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID")
 
 
 def _fault_behind(outcome: Outcome, path: Path) -> StoreError:

@@ -75,6 +75,20 @@ def reserve_session_ctr(tx: Transaction, lock_id: bytes) -> int:
     return int(used + 1)
 
 
+def resume_session_ctr(tx: Transaction, lock_id: bytes, lock_ctr: int) -> int | None:
+    """Return the counter after `lock_ctr`, the lock's own as it has proven it, where a disk takes no new block.
+
+    None where that lies outside of the durable block: it may have been used by somebody else. Nothing is
+    written to disk; `reserve_session_ctr` goes on from there.
+    """
+    ((reserved,),) = _lock_row(tx, "session_reserved", lock_id)
+    counter = lock_ctr + 1
+    if not reserved - SESSION_BLOCK_COUNT < counter <= reserved:
+        return None
+    tx.execute("INSERT OR REPLACE INTO volatile (name, value) VALUES (?, ?)", (_counter_name(lock_id), counter))
+    return counter
+
+
 def next_command_seq(tx: Transaction, lock_id: bytes) -> int:
     """Return the number of the lock's next command, from 1 in each owner epoch, and count it."""
     _lock_row(tx, "command_seq", lock_id)
@@ -91,10 +105,9 @@ def version_floor(tx: Transaction, lock_id: bytes) -> int:
 
 def raise_version_floor(tx: Transaction, lock_id: bytes, version: int) -> None:
     """Remember that the lock has spoken `version`: somebody in the air may not talk it down afterwards."""
-    tx.execute(
-        "UPDATE locks SET version_floor = ?1 WHERE lock_id = ?2 AND version_floor < ?1",
-        (version, lock_id),
-    )
+    # Asked first: on a disk that takes nothing even a change of nothing fails, and the session with it.
+    if version > version_floor(tx, lock_id):
+        tx.execute("UPDATE locks SET version_floor = ? WHERE lock_id = ?", (version, lock_id))
 
 
 def load_log_position(tx: Transaction, lock_id: bytes) -> LogPosition | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,12 +43,24 @@ class Start:
     """The run before it did not end by its own will."""
     machine_rebooted: bool
     """CLOCK_BOOTTIME has begun anew since the start before it; true of the first start."""
+    recorded: bool = True
+    """False: the disk takes nothing, and the next start will have the same number."""
 
 
 def begin_run(tx: Transaction, machine_boot: str) -> Start:
     """Count one more start; `machine_boot` is the machine's own id of its boot."""
+    start = _start(tx, machine_boot)
+    tx.execute("UPDATE gateway SET boot = ?, machine_boot = ?, running = 1", (start.boot, machine_boot))
+    return start
+
+
+def foresee_run(tx: Transaction, machine_boot: str) -> Start:
+    """Return what `begin_run` would, where the disk takes nothing: what such a run signs is not remembered either."""
+    return replace(_start(tx, machine_boot), recorded=False)
+
+
+def _start(tx: Transaction, machine_boot: str) -> Start:
     ((boot, earlier, running),) = tx.execute("SELECT boot, machine_boot, running FROM gateway")
-    tx.execute("UPDATE gateway SET boot = boot + 1, machine_boot = ?, running = 1", (machine_boot,))
     return Start(boot=boot + 1, unclean=bool(running), machine_rebooted=earlier != machine_boot)
 
 

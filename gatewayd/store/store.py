@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
+from gatewayd.store.ballast import Ballast
 from gatewayd.store.creation import create_file
-from gatewayd.store.database import Database, Dropped, Transaction
+from gatewayd.store.database import Database, Dropped, Opening, Transaction
 from gatewayd.store.faults import StoreCode, StoreError
 from gatewayd.store.log import check_whole
 from gatewayd.store.schema import migrate
+from gatewayd.store.writer import Health, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
     from gatewayd.store.database import Outcome, Work
 
-__all__ = ["Store", "StoreCode", "StoreError", "Transaction"]
+__all__ = ["Health", "Store", "StoreCode", "StoreError", "Transaction"]
 
 T = TypeVar("T")
 
@@ -38,8 +41,12 @@ class _Queued:
 class Store:
     """One file, open for as long as this object lives. `run` from one event loop; the writer is one thread."""
 
-    def __init__(self, database: Database, *, executor: Executor | None = None) -> None:
-        self._database = database
+    def __init__(self, writer: Writer, *, executor: Executor | None = None) -> None:
+        self._writer = writer
+        self.health = writer.health
+        """How the disk does, by the last transaction that wrote or tried to."""
+        self.health_changed = asyncio.Event()
+        """Set at each change; whoever watches clears it."""
         self._owns_executor = executor is None
         self._executor = executor or ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._queue: list[_Queued] = []
@@ -49,38 +56,46 @@ class Store:
         self._closing: asyncio.Future[None] | None = None
 
     @classmethod
-    def open(cls, path: Path, *, executor: Executor | None = None, vfs: str | None = None) -> Self:
+    def open(
+        cls, path: Path, *, executor: Executor | None = None, vfs: str | None = None, ballast_size: int = 0
+    ) -> Self:
         """Open an existing store, take its lock and bring its schema up to date. Blocks: for the start only.
 
-        `executor` None means a writer thread of its own; one that runs works at once makes virtual time
-        deterministic. `vfs` names an apsw VFS.
+        On a file system that is mounted read-only it is opened to be read: `health` says so, and what would
+        write fails with READ_ONLY. `executor` None means a writer thread of its own; one that runs works at
+        once makes virtual time deterministic. `vfs` names an apsw VFS. `ballast_size`: bytes kept back for the
+        day on which the disk is full; 0 keeps none.
 
         Raises:
-            StoreError: ABSENT, LOCKED, DAMAGED, NEWER_SCHEMA, READ_ONLY, FULL, IO. The file is left as it is.
+            StoreError: ABSENT, LOCKED, DAMAGED, NEWER_SCHEMA, READ_ONLY (by owner or mode), FULL, IO. The file
+                is left as it is.
         """
-        database = Database(path, vfs=vfs)
+        opening = Opening.READING if _is_mounted_read_only(path) else Opening.DAEMON
+        database = Database(path, opening=opening, vfs=vfs)
         try:
-            migrate(database)
+            if database.is_writable:
+                migrate(database)
             database.run(partial(check_whole, path=path))
         except StoreError:
             database.close()
             raise
-        return cls(database, executor=executor)
+        ballast = Ballast(path, ballast_size) if ballast_size and database.is_writable else None
+        return cls(Writer(database, ballast), executor=executor)
 
     @classmethod
-    def create(cls, path: Path, *, log_id: bytes, executor: Executor | None = None) -> Self:
+    def create(cls, path: Path, *, log_id: bytes, executor: Executor | None = None, ballast_size: int = 0) -> Self:
         """Make a new store and open it; see `creation.create_file`.
 
         Raises:
             StoreError: as `create_file` and `open` do.
         """
         create_file(path, log_id=log_id)
-        return cls.open(path, executor=executor)
+        return cls.open(path, executor=executor, ballast_size=ballast_size)
 
     @property
     def path(self) -> Path:
         """Where the file is."""
-        return self._database.path
+        return self._writer.database.path
 
     @property
     def size(self) -> int:
@@ -97,7 +112,7 @@ class Store:
         runs on the writer's thread. Cancelled before it has begun it never runs; after that it may be kept.
 
         Raises:
-            StoreError: nothing of it was kept; with the code IO that is not known.
+            StoreError: nothing of it was kept; with IO that is not known; with FULL and READ_ONLY reading works.
         """
         if self._closing is not None:
             raise StoreError(StoreCode.CLOSED, f"{self.path}: closed")
@@ -129,7 +144,7 @@ class Store:
             self._idle = loop.create_future()
             await self._idle
         try:
-            await loop.run_in_executor(self._executor, self._database.close)
+            await loop.run_in_executor(self._executor, self._writer.close)
         finally:
             if self._owns_executor:
                 self._executor.shutdown()
@@ -141,7 +156,7 @@ class Store:
             self._rest()
             return
         works = [each.work for each in batch]
-        writing = loop.run_in_executor(self._executor, self._database.run_batch, works)
+        writing = loop.run_in_executor(self._executor, self._writer.run_batch, works)
         writing.add_done_callback(partial(self._settle, loop, batch))
 
     def _settle(
@@ -150,12 +165,22 @@ class Store:
         for queued, outcome in zip(batch, _outcomes(writing, len(batch)), strict=True):
             if not queued.done.done():
                 queued.done.set_result(outcome)
+        if self._writer.health is not self.health:
+            self.health = self._writer.health
+            self.health_changed.set()
         self._write(loop)
 
     def _rest(self) -> None:
         self._writing = False
         if self._idle is not None:
             self._idle.set_result(None)
+
+
+def _is_mounted_read_only(path: Path) -> bool:
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False  # the opening finds out what is wrong
 
 
 def _outcomes(writing: asyncio.Future[list[Outcome]], count: int) -> list[Outcome]:

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from firmware_protocol.chains import make_bundle, parse_bundle
 from firmware_protocol.codes import Code
@@ -15,10 +16,12 @@ from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.relay import AnswerKind
 from firmware_protocol.vocabulary import Role, Tier
 from gatewayd.overview import Overview
+from tests.support.faulty_disk import FaultyDisk
 from tests.support.memory_world import NOW_S, PROVIDER, MemoryWorld
 from tests.support.virtual_loop import run_virtual
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -288,6 +291,32 @@ def test_a_disk_that_fails_after_the_bolt_has_moved_still_gives_a_true_receipt_a
             await world.settled()
             assert len(world.command_movements) == 1
             assert world.codes("carelock.command.outcome") == [Code.DONE.dotted]
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize("fault", [FaultyDisk.fill, FaultyDisk.mount_read_only], ids=["full", "read-only"])
+def test_a_gateway_starts_and_stops_on_a_disk_that_takes_nothing_and_says_so(
+    tmp_path: Path, fault: Callable[[FaultyDisk], None]
+) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 36)
+        async with world.gateway():
+            await world.settled()
+        fault(world.disk)
+        with structlog.testing.capture_logs() as logs:
+            house = await world.start_gateway()
+            assert (house.base.start.boot, house.base.start.recorded) == (2, False)
+            await asyncio.sleep(60)
+            assert house.uplink.status.connected
+        assert "alert.raised" in {log["event"] for log in logs}
+        world.disk.mend()
+        await world.kill_gateway()
+        house = await world.start_gateway()
+        assert (house.base.start.boot, house.base.start.recorded) == (2, True)
+        await world.settled()
+        assert [event["data"]["boot"] for event in world.events() if event["type"].endswith(".started")] == [1, 2]
+        await world.kill_gateway()
 
     run_virtual(story())
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import apsw
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class FaultyDisk(apsw.VFS):
@@ -16,14 +21,16 @@ class FaultyDisk(apsw.VFS):
         self.written_size = 0
         self._sync_faults: list[int] = []
         self._write_fault: int | None = None
+        self._fault_in: str | None = None
+        self._fault_while: Path | None = None
 
     def fail_next_sync(self) -> None:
         """Let the next fsync report EIO, once."""
         self._sync_faults.append(apsw.SQLITE_IOERR_FSYNC)
 
-    def fill(self) -> None:
-        """Let every write find no room."""
-        self._write_fault = apsw.SQLITE_FULL
+    def fill(self, *, while_there: Path | None = None, file: str | None = None) -> None:
+        """Let writes find no room: in all files or in the one whose name ends so, until mended or a file goes."""
+        self._write_fault, self._fault_while, self._fault_in = apsw.SQLITE_FULL, while_there, file
 
     def mount_read_only(self) -> None:
         """Let every write be refused, as after `errors=remount-ro`."""
@@ -31,7 +38,7 @@ class FaultyDisk(apsw.VFS):
 
     def mend(self) -> None:
         """Work again."""
-        self._write_fault = None
+        self._write_fault, self._fault_while, self._fault_in = None, None, None
 
     def xOpen(  # noqa: N802 - apsw's name
         self, name: str | apsw.URIFilename | None, flags: list[int]
@@ -45,9 +52,11 @@ class FaultyDisk(apsw.VFS):
         if self._sync_faults:
             raise apsw.exception_for(self._sync_faults.pop())
 
-    def before_write(self, size: int) -> None:
+    def before_write(self, name: str, size: int) -> None:
         """Count a write, or fail it."""
-        if self._write_fault is not None:
+        if self._fault_while is not None and not self._fault_while.exists():
+            self.mend()
+        if self._write_fault is not None and name.endswith(self._fault_in or ""):
             raise apsw.exception_for(self._write_fault)
         self.write_count += 1
         self.written_size += size
@@ -56,6 +65,7 @@ class FaultyDisk(apsw.VFS):
 class _FaultyFile(apsw.VFSFile):
     def __init__(self, name: str | apsw.URIFilename | None, flags: list[int], disk: FaultyDisk) -> None:
         super().__init__("", name, flags)
+        self._name = "" if name is None else name if isinstance(name, str) else name.filename()
         self._disk = disk
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - apsw's name
@@ -63,5 +73,5 @@ class _FaultyFile(apsw.VFSFile):
         super().xSync(flags)
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - apsw's name
-        self._disk.before_write(len(data))
+        self._disk.before_write(self._name, len(data))
         super().xWrite(data, offset)
