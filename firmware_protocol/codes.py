@@ -82,6 +82,9 @@ class Code(Enum):
     LOCKED_OUT = (0x55, "command.locked_out", CodeClass.RETRY, False)
     MISSING_GRANT = (0x56, "command.missing_grant", CodeClass.DENY, False)
     CLONE_SUSPECT = (0x57, "link.clone_suspect", CodeClass.FATAL, False)
+    OWNER_EPOCH = (0x60, "owner.epoch", CodeClass.DENY, False)
+    NOT_INSTALLING = (0x61, "owner.not_installing", CodeClass.DENY, False)
+    NO_ORDER = (0x62, "owner.no_order", CodeClass.DENY, False)
     DENIED = (0x7F, "denied", CodeClass.DENY, False)
 
     def __init__(self, wire: int, dotted: str, code_class: CodeClass, may_have_executed: bool) -> None:  # noqa: FBT001 - a table row

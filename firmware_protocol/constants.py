@@ -49,6 +49,9 @@ service data would name it better, but a 128-bit one does not fit beside the ser
 ADVERTISED_PHONE_WAITING: Final = 0x01
 """Bit of the one byte of manufacturer data: a phone waits at the lock. The other bits are sent as 0 and ignored."""
 
+ADVERTISED_INSTALL_MODE: Final = 0x02
+"""Bit of the same byte: the lock can be paired. It has no owner, or its install button was pressed."""
+
 # §7 fragments
 MESSAGE_SIZE_MAX: Final = 2_048
 """Longest message that fragments may carry, in bytes."""
@@ -74,6 +77,11 @@ PING_IDLE_MS: Final = 15_000
 SESSION_SILENCE_MS_MAX: Final = 45_000
 """Either side drops the session after so long without an authenticated record."""
 
+CAPABILITY_PAIRING: Final = 0x01
+"""Bit of a HELLO's `capabilities`. Gateway: this link is for pairing. Lock: it can be paired now."""
+CAPABILITY_VERIFY: Final = 0x02
+"""Bit of a lock's `capabilities`: it decides alone while it has no gateway."""
+
 # §10 commands
 LOCK_CMD_ACCEPTED_MS_MAX: Final = 300
 """Longest time from LOCK_CMD to CMD_ACCEPTED, on the lock's clock."""
@@ -95,6 +103,26 @@ RELAY_PHONE_COUNT_MAX: Final = 2
 RELAY_PROGRESS_MS_MAX: Final = 3_000
 RELAY_BUNDLE_MS_MAX: Final = 8_000
 RELAY_AGE_MS_MAX: Final = 15_000
+
+COURIER_CHUNK_SIZE_MAX: Final = 896
+"""Longest piece of an object in one Courier, in bytes: as an answer to a phone it still fits a RelayAnswer."""
+COURIER_OBJECT_SIZE_MAX: Final = 8_192
+"""Longest object that Couriers carry, in bytes: an entry of the journal."""
+COURIER_VISIT_SIZE_MAX: Final = 65_536
+"""Most bytes that one phone's visit carries in each direction."""
+LOCK_ALONE_MS: Final = 10_000
+"""A lock that verifies decides alone once it has had no confirmed session for so long, in milliseconds."""
+LOCK_EVIDENCE_AGE_S_MAX: Final = 24 * 3_600
+"""Oldest AuthorityState and oldest time with which a lock alone admits a grant of class SHIFT, in seconds."""
+
+# §18 pairing
+PAIRING_PROLOGUE_LABEL: Final = b"carelock-pair/1"
+PAIRING_SECRET_SIZE: Final = 32
+"""Bytes of the secret on the lock's label."""
+PAIRING_MS_MAX: Final = 60_000
+"""Longest time from connect to the end of a pairing, in milliseconds, on both sides."""
+INSTALL_BUTTON_MS: Final = 600_000
+"""A lock with an owner can be paired for so long after its install button was pressed, in milliseconds."""
 
 # §4 life of signed objects
 GRANT_LIFE_S_MAX: Final = 24 * 3_600

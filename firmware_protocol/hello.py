@@ -117,6 +117,14 @@ class LockStatus(WireMap):
     """How that one went; FAILED before any."""
     epoch: bytes = wire_field(9, Octets(CHALLENGE_SIZE, CHALLENGE_SIZE), default=b"")
     """Of a lock with the VERIFY capability."""
+    owner_epoch: int = uint(10, default=0)
+    """Of the last order that took effect, whether it gave the lock an owner or took it; 0 before any."""
+    log_owner_seq: int = uint(11, value_min=1, default=1)
+    """The first record that this gateway may read: earlier ones belong to an earlier home."""
+    keyset_version: int = uint(12, default=0)
+    """Of the Keyset that the lock holds."""
+    state_seq: int = uint(13, default=0)
+    """Of the AuthorityState that the lock holds."""
 
 
 FROM_GATEWAY_PLAIN: Final[Mapping[int, type[PlainMessage]]] = {k.TYPE: k for k in (GatewayHello, PlainClose)}
@@ -143,10 +151,10 @@ def decode_plain(data: bytes, accepted: Mapping[int, type[PlainMessage]]) -> Pla
     return kind.from_bytes(data[1:])
 
 
-def link_prologue(gateway_hello: bytes, lock_hello: bytes) -> bytes:
-    """Return the Noise prologue that binds both HELLOs as they were sent."""
+def link_prologue(gateway_hello: bytes, lock_hello: bytes, *, label: bytes = PROLOGUE_LABEL) -> bytes:
+    """Return the Noise prologue that binds both HELLOs as they were sent; a pairing has another `label`."""
     lengths = [len(hello).to_bytes(2, "big") for hello in (gateway_hello, lock_hello)]
-    return PROLOGUE_LABEL + lengths[0] + gateway_hello + lengths[1] + lock_hello
+    return label + lengths[0] + gateway_hello + lengths[1] + lock_hello
 
 
 def common_version(*, own: tuple[int, int], other: tuple[int, int], floor: int) -> int:

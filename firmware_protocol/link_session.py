@@ -65,11 +65,16 @@ class LinkAuthenticated:
 
     status: LockStatus
     version: int
+    capabilities: int = 0
+    """The lock's, a set of bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusWanted:
     """Lock: a gateway that holds the right key is there; `LockSession.answer` is due."""
+
+    is_former: bool = False
+    """It is the owner before this one, in whose session nothing is obeyed any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +100,16 @@ class PeerClosing:
     authenticated: bool
 
 
-Event = LinkAuthenticated | StatusWanted | Confirmed | RecordReceived | PeerClosing
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairingOpened:
+    """Either end of a pairing: the handshake is over, records may follow."""
+
+    peer_key: bytes
+    """The other end's X25519 key. The gateway has compared it with its order; a lock will, at the commit."""
+    version: int
+
+
+Event = LinkAuthenticated | StatusWanted | Confirmed | RecordReceived | PeerClosing | PairingOpened
 HelloT = TypeVar("HelloT", bound="PlainMessage")
 
 

@@ -60,6 +60,8 @@ class RecordType(IntEnum):
     """The wall clock was set."""
     SESSION = 5
     """A gateway's session was confirmed; `actor` is the gateway's kid."""
+    RELEASED = 6
+    """A DecommissionOrder was accepted: the lock belongs to nobody."""
     UNLOCKED = 10
     """The bolt was withdrawn by a command."""
     LOCKED = 11
@@ -100,6 +102,7 @@ IMPORTANCE: Final[Mapping[RecordType, Importance]] = {
     RecordType.RESET: Importance.KEPT,
     RecordType.TIME: Importance.ROUTINE,
     RecordType.SESSION: Importance.ROUTINE,
+    RecordType.RELEASED: Importance.KEPT,
     RecordType.UNLOCKED: Importance.DOOR,
     RecordType.LOCKED: Importance.DOOR,
     RecordType.COMMAND_INTENT: Importance.KEPT,

@@ -1,7 +1,7 @@
 """The record types of the link: frozen values ⇄ `type u8 ‖ corr u16 ‖ CBOR` (docs/protocol.md §9).
 
 `corr` is drawn by whoever asks, 1 to 65 535, and copied into every answer to it; an event carries 0.
-Who may send what stands in `FROM_GATEWAY` and `FROM_LOCK`.
+Who may send what stands in `directions`; orders, couriers and time are in `errands`.
 """
 
 from __future__ import annotations
@@ -265,45 +265,6 @@ class ErrorRecord(Message):
 
     code: Code = wire_field(0, CodeNumber())
     may_have_executed: bool = wire_field(1, Truth())
-
-
-def _by_type(*kinds: type[Message]) -> Mapping[int, type[Message]]:
-    return {kind.TYPE: kind for kind in kinds}
-
-
-FROM_GATEWAY: Final = _by_type(
-    Confirm,
-    Ping,
-    Pong,
-    Bye,
-    StateGet,
-    LockCommand,
-    CommandQuery,
-    LogRead,
-    LogAck,
-    LogHeadRecord,
-    RelayData,
-    RelayClose,
-    ErrorRecord,
-)
-"""What a lock accepts."""
-FROM_LOCK: Final = _by_type(
-    Ping,
-    Pong,
-    Bye,
-    State,
-    StateEvent,
-    CommandAccepted,
-    CommandResult,
-    LogBatch,
-    LogHeadRecord,
-    EventNotification,
-    RelayOpen,
-    RelayData,
-    RelayClose,
-    ErrorRecord,
-)
-"""What a gateway accepts."""
 
 
 def encode_record(message: Message, corr: int) -> bytes:

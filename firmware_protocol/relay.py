@@ -30,6 +30,10 @@ class AnswerKind(IntEnum):
     """A signed GatewayInfo: the door has another gateway now, or the freshness was wrong."""
     DENIED = 2
     """Nothing is said to whoever proved nothing."""
+    COURIER = 3
+    """A Courier: a piece of what the phone asked for."""
+    COURIER_ACK = 4
+    """A CourierAck for what the phone has brought."""
 
 
 @wire

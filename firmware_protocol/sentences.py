@@ -300,6 +300,24 @@ SENTENCES: Final[Mapping[Code, Sentence]] = MappingProxyType(
             "Call the administrator: pair the lock anew.",
             "Ring administratören: para ihop låset på nytt.",
         ),
+        Code.OWNER_EPOCH: _row(
+            "The order is not newer than the one that the lock obeys, or leaps too far ahead.",
+            "Ordern är inte nyare än den som låset lyder, eller hoppar för långt framåt.",
+            "Ask the administrator for a new order with the next owner epoch.",
+            "Be administratören om en ny order med nästa ägarepok.",
+        ),
+        Code.NOT_INSTALLING: _row(
+            "The lock has an owner and is not waiting to be paired.",
+            "Låset har en ägare och väntar inte på att paras ihop.",
+            "Press the install button inside the lock's housing, then pair within 10 minutes.",
+            "Tryck på installationsknappen inuti låshuset och para ihop inom 10 minuter.",
+        ),
+        Code.NO_ORDER: _row(
+            "No order was handed over before this.",
+            "Ingen order har lämnats över före detta.",
+            "Start the same command again from the beginning.",
+            "Starta om samma kommando från början.",
+        ),
         Code.DENIED: _row(
             "No.",
             "Nej.",

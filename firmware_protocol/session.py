@@ -7,10 +7,12 @@ over and the caller drops the link; there is no way back into it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from firmware_protocol.codes import Code
 from firmware_protocol.constants import PROTOCOL_VERSION, SESSION_CTR_STEP_MAX
+from firmware_protocol.directions import FROM_GATEWAY, FROM_LOCK
 from firmware_protocol.errors import LocalProtocolError, RemoteProtocolError
 from firmware_protocol.fragments import FragmentKind
 from firmware_protocol.hello import (
@@ -30,12 +32,13 @@ from firmware_protocol.link_session import (
     Event,
     LinkAuthenticated,
     LinkSession,
+    PairingOpened,
     PeerClosing,
     RecordReceived,
     SessionState,
     StatusWanted,
 )
-from firmware_protocol.messages import FROM_GATEWAY, FROM_LOCK, Confirm
+from firmware_protocol.messages import Confirm
 from firmware_protocol.noise import KK, HandshakeState
 
 if TYPE_CHECKING:
@@ -47,10 +50,12 @@ __all__ = [
     "VERSIONS",
     "Confirmed",
     "Event",
+    "FormerOwner",
     "GatewaySession",
     "LinkAuthenticated",
     "LinkSession",
     "LockSession",
+    "PairingOpened",
     "PeerClosing",
     "RecordReceived",
     "SessionState",
@@ -59,6 +64,16 @@ __all__ = [
 
 VERSIONS: Final = (PROTOCOL_VERSION, PROTOCOL_VERSION)
 """Lowest and highest that this code speaks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormerOwner:
+    """The gateway before this one, as long as its log may have to be handed over."""
+
+    gateway_key: bytes
+    """X25519 public key."""
+    session_ctr: int
+    """The highest session that the lock has confirmed to it."""
 
 
 class GatewaySession(LinkSession[LockHello]):
@@ -78,15 +93,22 @@ class GatewaySession(LinkSession[LockHello]):
         version_floor: int,
         value_size_max: int,
         now_ms: int,
+        next_owner_epoch: int = 0,
     ) -> None:
-        """Queue the HELLO. `session_ctr` must already be reserved durably."""
+        """Queue the HELLO. `session_ctr` must already be reserved durably.
+
+        `next_owner_epoch` is that of an order which this session is to hand over, and 0 for any other session. A lock
+        that is ahead of our counters is expected then: it is what such an order cures.
+        """
         super().__init__(value_size_max=value_size_max, now_ms=now_ms)
         self._keys = keys
         self._lock_key = lock_key
         self._ephemeral = ephemeral
         self._session_ctr = session_ctr
         self._version_floor = version_floor
+        self._next_owner_epoch = next_owner_epoch
         self._version = 0
+        self._capabilities = 0
         hello = GatewayHello(magic=MAGIC, version_min=VERSIONS[0], version_max=VERSIONS[1], capabilities=0, nonce=nonce)
         self._hello = encode_plain(hello)
         self._queue(FragmentKind.PLAIN, self._hello)
@@ -102,6 +124,7 @@ class GatewaySession(LinkSession[LockHello]):
         self._version = common_version(
             own=VERSIONS, other=(hello.version_min, hello.version_max), floor=self._version_floor
         )
+        self._capabilities = hello.capabilities
         self._handshake = HandshakeState(
             KK,
             initiator=True,
@@ -119,10 +142,12 @@ class GatewaySession(LinkSession[LockHello]):
         status = LockStatus.from_bytes(handshake.read_message(data))
         if status.session_ctr >= self._session_ctr:
             # Only a second holder of our key, or our own past, can have taken the lock further.
-            raise RemoteProtocolError(Code.CLONE_SUSPECT, "the lock has confirmed a later session")
+            if self._next_owner_epoch <= status.owner_epoch:
+                raise RemoteProtocolError(Code.CLONE_SUSPECT, "the lock has confirmed a later session")
+            self._session_ctr = status.session_ctr + 1
         self._send_cipher, self._receive_cipher = handshake.split()
         self.state = SessionState.UNCONFIRMED
-        return (LinkAuthenticated(status=status, version=self._version),)
+        return (LinkAuthenticated(status=status, version=self._version, capabilities=self._capabilities),)
 
 
 class LockSession(LinkSession[GatewayHello]):
@@ -135,7 +160,7 @@ class LockSession(LinkSession[GatewayHello]):
         self,
         *,
         keys: KeyPair,
-        gateway_key: bytes,
+        gateway_key: bytes | None,
         ephemeral: KeyPair,
         boot_nonce: bytes,
         firmware: str,
@@ -143,11 +168,21 @@ class LockSession(LinkSession[GatewayHello]):
         version_floor: int,
         value_size_max: int,
         now_ms: int,
+        capabilities: int = 0,
+        former: FormerOwner | None = None,
     ) -> None:
-        """Wait for a HELLO. `now_ms` is the lock's uptime; `session_ctr` the highest it has confirmed."""
+        """Wait for a HELLO. `now_ms` is the lock's uptime; `session_ctr` the highest it has confirmed.
+
+        `gateway_key` is None for a lock that belongs to nobody.
+        """
         super().__init__(value_size_max=value_size_max, now_ms=now_ms)
         self._keys = keys
         self._gateway_key = gateway_key
+        self._former = former
+        self._capabilities = capabilities
+        self.version = 0
+        """The version agreed upon; 0 before the HELLO."""
+        self._prologue = b""
         self._ephemeral = ephemeral
         self._boot_nonce = boot_nonce
         self._firmware = firmware
@@ -168,34 +203,58 @@ class LockSession(LinkSession[GatewayHello]):
         self.state = SessionState.UNCONFIRMED
 
     def _take_hello(self, hello: GatewayHello, data: bytes) -> None:
-        common_version(own=VERSIONS, other=(hello.version_min, hello.version_max), floor=self._version_floor)
+        self.version = common_version(
+            own=VERSIONS, other=(hello.version_min, hello.version_max), floor=self._version_floor
+        )
         own_hello = encode_plain(
             LockHello(
                 version_min=VERSIONS[0],
                 version_max=VERSIONS[1],
-                capabilities=0,
+                capabilities=self._capabilities,
                 boot_nonce=self._boot_nonce,
                 firmware=self._firmware,
             )
         )
         self._queue(FragmentKind.PLAIN, own_hello)
-        self._handshake = HandshakeState(
-            KK,
-            initiator=False,
-            prologue=link_prologue(data, own_hello),
-            s=self._keys,
-            e=self._ephemeral,
-            rs=self._gateway_key,
-            psk=None,
-        )
+        self._prologue = link_prologue(data, own_hello)
 
     def _receive_handshake(self, data: bytes) -> tuple[Event, ...]:
-        handshake = self._require_handshake()
+        if self.state is not SessionState.HANDSHAKE:
+            raise RemoteProtocolError(Code.MALFORMED, f"a handshake message in {self.state.name}")
         if self._is_asked:
             raise RemoteProtocolError(Code.MALFORMED, "a second handshake message before the first is answered")
-        handshake.read_message(data)
+        is_former = self._read_first(data)
         self._is_asked = True
-        return (StatusWanted(),)
+        return (StatusWanted(is_former=is_former),)
+
+    def _read_first(self, data: bytes) -> bool:
+        """Find out whose message 1 this is: the owner's (False) or the former owner's (True). One try for each key."""
+        if self._gateway_key is not None:
+            try:
+                self._handshake = self._read_as(self._gateway_key, data)
+            except RemoteProtocolError:
+                if self._former is None:
+                    raise
+            else:
+                return False
+        if self._former is None:
+            raise RemoteProtocolError(Code.DENIED, "this lock belongs to nobody")
+        self._handshake = self._read_as(self._former.gateway_key, data)
+        self._session_ctr = self._former.session_ctr
+        return True
+
+    def _read_as(self, gateway_key: bytes, data: bytes) -> HandshakeState:
+        handshake = HandshakeState(
+            KK,
+            initiator=False,
+            prologue=self._prologue,
+            s=self._keys,
+            e=self._ephemeral,
+            rs=gateway_key,
+            psk=None,
+        )
+        handshake.read_message(data)
+        return handshake
 
     def _take_record(self, corr: int, message: Message, now_ms: int) -> tuple[Event, ...]:
         if self.state is SessionState.UNCONFIRMED and isinstance(message, Confirm):

@@ -108,6 +108,22 @@ def blinded_lock(cti: bytes, lock_id: bytes) -> bytes:
 
 
 @unique
+class Parcel(IntEnum):
+    """What a Courier carries."""
+
+    KEYSET = 1
+    AUTHORITY = 2
+    STATE = 3
+    """An AuthorityState."""
+    CHECKPOINT = 4
+    """The gateway's newest signed checkpoint."""
+    RECEIPT = 5
+    """The central log's cosignature under a checkpoint."""
+    ENTRY = 6
+    """An entry of the gateway's journal."""
+
+
+@unique
 class Decider(IntEnum):
     """Who answers a phone at the door."""
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from firmware_protocol import cbor, cose
 from firmware_protocol.chains import Known, parse_bundle, verify_bundle, verify_grant, verify_keyset
 from firmware_protocol.codes import Code
+from firmware_protocol.directions import FROM_GATEWAY, FROM_LOCK
 from firmware_protocol.errors import RemoteProtocolError
-from firmware_protocol.messages import FROM_GATEWAY, FROM_LOCK, decode_record, encode_record
+from firmware_protocol.messages import decode_record, encode_record
 from firmware_protocol.schema import (
     Choice,
     CodeNumber,

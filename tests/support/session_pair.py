@@ -18,7 +18,7 @@ LOG_ID: Final = b"log-id-16-bytes."
 START_MS: Final = 1_000
 
 
-def status(*, session_ctr: int = 4, up_ms: int = 77_000) -> LockStatus:
+def status(*, session_ctr: int = 4, up_ms: int = 77_000, owner_epoch: int = 0) -> LockStatus:
     """Return where a lock stands."""
     return LockStatus(
         session_ctr=session_ctr,
@@ -30,6 +30,7 @@ def status(*, session_ctr: int = 4, up_ms: int = 77_000) -> LockStatus:
         log_received_seq=9,
         command_seq=2,
         command_code=Code.DONE,
+        owner_epoch=owner_epoch,
     )
 
 
@@ -44,10 +45,14 @@ class SessionPair:
         lock_session_ctr: int = 4,
         version_floor: int = 1,
         lock_keys: KeyPair = LOCK_KEYS,
+        next_owner_epoch: int = 0,
+        owner_epoch: int = 0,
+        capabilities: int = 0,
         seed: int = 1,
     ) -> None:
         self.now_ms = START_MS
         self.lock_session_ctr = lock_session_ctr
+        self.owner_epoch = owner_epoch
         self.gateway_events: list[Event] = []
         self.lock_events: list[Event] = []
         self.gateway = GatewaySession(
@@ -59,6 +64,7 @@ class SessionPair:
             version_floor=version_floor,
             value_size_max=value_size_max,
             now_ms=self.now_ms,
+            next_owner_epoch=next_owner_epoch,
         )
         self.lock = LockSession(
             keys=lock_keys,
@@ -70,6 +76,7 @@ class SessionPair:
             version_floor=version_floor,
             value_size_max=value_size_max,
             now_ms=self.now_ms,
+            capabilities=capabilities,
         )
 
     def to_lock(self, *values: bytes) -> tuple[bytes, ...]:
@@ -78,7 +85,7 @@ class SessionPair:
             for event in self.lock.receive_value(value, self.now_ms):
                 self.lock_events.append(event)
                 if isinstance(event, StatusWanted):
-                    self.lock.answer(status(session_ctr=self.lock_session_ctr))
+                    self.lock.answer(status(session_ctr=self.lock_session_ctr, owner_epoch=self.owner_epoch))
         return self.lock.take_values()
 
     def to_gateway(self, *values: bytes) -> tuple[bytes, ...]:

@@ -8,11 +8,20 @@ import pytest
 
 from firmware_protocol import cbor
 from firmware_protocol.codes import Code
-from firmware_protocol.constants import OBJECT_SIZE_MAX
+from firmware_protocol.constants import COURIER_CHUNK_SIZE_MAX, OBJECT_SIZE_MAX
+from firmware_protocol.directions import FROM_GATEWAY, FROM_LOCK
+from firmware_protocol.errands import (
+    Courier,
+    CourierAck,
+    OwnerCommit,
+    OwnerOrder,
+    OwnerResult,
+    TimeGet,
+    TimeSet,
+    TimeState,
+)
 from firmware_protocol.errors import LocalProtocolError, RemoteProtocolError
 from firmware_protocol.messages import (
-    FROM_GATEWAY,
-    FROM_LOCK,
     LOG_BATCH_COUNT_MAX,
     RECORD_SIZE_MAX,
     RELAY_DATA_SIZE_MAX,
@@ -40,7 +49,7 @@ from firmware_protocol.messages import (
     decode_record,
     encode_record,
 )
-from firmware_protocol.vocabulary import Action, Bolt, DoorLeaf
+from firmware_protocol.vocabulary import Action, Bolt, DoorLeaf, Parcel
 
 if TYPE_CHECKING:
     from firmware_protocol.cbor import Value
@@ -73,6 +82,12 @@ GATEWAYS = [
     CommandQuery(command_seq=1),
     LogRead(from_seq=1, count_max=LOG_BATCH_COUNT_MAX),
     LogAck(copied_seq=5, received_seq=5),
+    Courier(kind=Parcel.STATE, sha256=bytes(32), offset=896, total=1_792, chunk=b"c" * COURIER_CHUNK_SIZE_MAX),
+    Courier(kind=Parcel.ENTRY, offset=17),
+    TimeGet(),
+    TimeSet(receipt=b"r" * OBJECT_SIZE_MAX),
+    OwnerOrder(order=b"o" * OBJECT_SIZE_MAX),
+    OwnerCommit(),
 ]
 LOCKS = [
     STATE,
@@ -82,6 +97,11 @@ LOCKS = [
     BATCH,
     EventNotification(log_seq=4),
     RelayOpen(channel=1, challenge=bytes(16), up_ms=3),
+    CourierAck(sha256=bytes(32), code=Code.DONE),
+    TimeState(utc_lo_s=5, up_ms=6),
+    TimeState(utc_lo_s=5, utc_hi_s=5, age_s=0, up_ms=6),
+    OwnerResult(code=Code.PERMITTED, owner_epoch=0),
+    OwnerResult(code=Code.DONE, owner_epoch=2, log_seq=9, head=b"h" * OBJECT_SIZE_MAX),
 ]
 BOTHS = [
     Ping(),
@@ -134,7 +154,7 @@ def test_each_type_has_its_own_number_and_its_own_side() -> None:
     assert set(FROM_GATEWAY.values()) == {type(message) for message in GATEWAYS} | both
     assert set(FROM_LOCK.values()) == {type(message) for message in LOCKS} | both
     kinds = {*FROM_GATEWAY.values(), *FROM_LOCK.values()}
-    assert len({kind.TYPE for kind in kinds}) == len(kinds) == 20
+    assert len({kind.TYPE for kind in kinds}) == len(kinds) == 28
 
 
 def test_the_header_is_type_and_corr_big_endian() -> None:
@@ -236,3 +256,37 @@ def test_a_default_that_is_spelled_out_is_malformed() -> None:
 def test_attack_an_unknown_code_is_malformed() -> None:
     with pytest.raises(RemoteProtocolError, match="malformed"):
         decode_record(b"\x0f\x00\x00" + cbor.encode({0: 0xEE}), FROM_LOCK)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({0: 1, 3: 5, 4: b"chunk"}, id="a piece without the object's hash"),
+        pytest.param({0: 1, 3: 5}, id="a length without the object's hash"),
+        pytest.param({0: 1, 1: bytes(32), 3: 5}, id="a hash without a piece"),
+        pytest.param({0: 1, 1: bytes(32), 3: 4, 4: b"chunk"}, id="a piece longer than its object"),
+        pytest.param({0: 1, 1: bytes(32), 2: 1, 3: 5, 4: b"chunk"}, id="a piece beyond the end of its object"),
+        pytest.param({0: 7, 1: bytes(32), 3: 5, 4: b"chunk"}, id="an unknown kind"),
+    ],
+)
+def test_a_courier_that_carries_no_piece_of_an_object_is_malformed(fields: dict[int, Value]) -> None:
+    with pytest.raises(RemoteProtocolError, match="malformed"):
+        decode_record(b"\x53\x00\x00" + cbor.encode(fields), FROM_GATEWAY)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({0: 5, 1: 6, 3: 7}, id="an interval without its age"),
+        pytest.param({0: 5, 2: 6, 3: 7}, id="an age without an interval"),
+        pytest.param({0: 6, 1: 5, 2: 0, 3: 7}, id="an interval that ends before it begins"),
+    ],
+)
+def test_half_a_time_is_malformed(fields: dict[int, Value]) -> None:
+    with pytest.raises(RemoteProtocolError, match="malformed"):
+        decode_record(b"\x62\x00\x00" + cbor.encode(fields), FROM_LOCK)
+
+
+def test_an_order_that_took_effect_without_its_proof_is_malformed() -> None:
+    with pytest.raises(RemoteProtocolError, match="malformed"):
+        decode_record(b"\x7a\x00\x00" + cbor.encode({0: Code.DONE.wire, 1: 2, 2: 9}), FROM_LOCK)

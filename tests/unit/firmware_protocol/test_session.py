@@ -9,6 +9,7 @@ import pytest
 from firmware_protocol import link_session
 from firmware_protocol.codes import Code
 from firmware_protocol.constants import (
+    CAPABILITY_VERIFY,
     HANDSHAKE_MS_MAX,
     PING_IDLE_MS,
     REASSEMBLY_MS_MAX,
@@ -32,14 +33,16 @@ from firmware_protocol.noise import KeyPair
 from firmware_protocol.session import (
     CORR_PING,
     Confirmed,
+    FormerOwner,
     LinkAuthenticated,
+    LockSession,
     PeerClosing,
     RecordReceived,
     SessionState,
     StatusWanted,
 )
 from firmware_protocol.vocabulary import Bolt, DoorLeaf
-from tests.support.session_pair import LOG_ID, START_MS, SessionPair, status
+from tests.support.session_pair import GATEWAY_KEYS, LOCK_KEYS, LOG_ID, START_MS, SessionPair, status
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -557,3 +560,89 @@ def test_a_goodbye_is_possible_after_a_failure() -> None:
     pair.lock.close(Code.MALFORMED)
     pair.to_gateway(*pair.lock.take_values())
     assert pair.gateway_events == [PeerClosing(code=Code.MALFORMED, authenticated=True)]
+
+
+# The owner before this one, and a session that hands an order over.
+
+FORMER_KEYS = KeyPair.from_private(bytes([5]) * 32)
+
+
+def lock_with_former(*, session_ctr: int = 40) -> LockSession:
+    return LockSession(
+        keys=LOCK_KEYS,
+        gateway_key=FORMER_KEYS.public,
+        former=FormerOwner(gateway_key=GATEWAY_KEYS.public, session_ctr=session_ctr),
+        ephemeral=KeyPair.from_private(bytes([20]) * 32),
+        boot_nonce=bytes(8),
+        firmware="test 1.0",
+        session_ctr=0,
+        version_floor=1,
+        value_size_max=244,
+        now_ms=START_MS,
+    )
+
+
+def test_a_lock_tells_the_former_owner_from_the_owner() -> None:
+    pair = SessionPair(session_ctr=41)
+    pair.lock = lock_with_former()
+    pair.until_unconfirmed()
+    assert pair.lock_events == [StatusWanted(is_former=True)]
+
+
+@pytest.mark.parametrize(("session_ctr", "is_refused"), [(40, True), (41, False)])
+def test_the_former_owners_sessions_go_on_counting_where_they_were(session_ctr: int, is_refused: bool) -> None:  # noqa: FBT001 - a parameter
+    pair = SessionPair(session_ctr=session_ctr, lock_session_ctr=4)
+    pair.lock = lock_with_former()
+    pair.until_unconfirmed()
+    pair.gateway.confirm(utc_lo_s=None, utc_hi_s=None)
+    if is_refused:
+        with refused(Code.CLONE_SUSPECT):
+            pair.carry()
+    else:
+        pair.carry()
+        assert pair.lock.state is SessionState.READY
+
+
+def test_attack_a_third_gateway_is_neither_the_owner_nor_the_one_before() -> None:
+    pair = SessionPair()
+    pair.lock = LockSession(
+        keys=LOCK_KEYS,
+        gateway_key=FORMER_KEYS.public,
+        former=FormerOwner(gateway_key=KeyPair.from_private(bytes([6]) * 32).public, session_ctr=0),
+        ephemeral=KeyPair.from_private(bytes([20]) * 32),
+        boot_nonce=bytes(8),
+        firmware="test 1.0",
+        session_ctr=0,
+        version_floor=1,
+        value_size_max=244,
+        now_ms=START_MS,
+    )
+    with refused(Code.DENIED):
+        pair.carry()
+
+
+@pytest.mark.parametrize(
+    ("next_owner_epoch", "is_refused"), [(0, True), (3, True), (4, False)], ids=["no order", "the same epoch", "higher"]
+)
+def test_only_an_order_of_a_higher_owner_epoch_excuses_a_lock_that_is_ahead(
+    next_owner_epoch: int,
+    is_refused: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    pair = SessionPair(session_ctr=5, lock_session_ctr=900, next_owner_epoch=next_owner_epoch, owner_epoch=3)
+    if is_refused:
+        with refused(Code.CLONE_SUSPECT):
+            pair.until_unconfirmed()
+        return
+    pair.until_unconfirmed()
+    pair.gateway.confirm(utc_lo_s=None, utc_hi_s=None)
+    pair.carry()
+    (confirmed,) = [event for event in pair.lock_events if isinstance(event, Confirmed)]
+    assert confirmed.confirm.session_ctr == 901
+
+
+def test_a_gateway_learns_what_the_lock_can_do() -> None:
+    pair = SessionPair(capabilities=CAPABILITY_VERIFY)
+    pair.until_unconfirmed()
+    (authenticated,) = pair.gateway_events
+    assert isinstance(authenticated, LinkAuthenticated)
+    assert authenticated.capabilities == CAPABILITY_VERIFY
