@@ -7,7 +7,7 @@ fails for somebody who has proved nothing. What a verified bundle may do is `acc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from firmware_protocol import cbor, cose
@@ -18,7 +18,7 @@ from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.schema import Many, Octets, malformed
 from firmware_protocol.signed import SignedMap
 from firmware_protocol.tokens import Authority, Grant, Keyset, OperatorGrant
-from firmware_protocol.vocabulary import Rights, Role
+from firmware_protocol.vocabulary import OfflineClass, Rights, Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +29,10 @@ ROOT_THRESHOLD: Final = 2
 """Distinct pinned root keys that must sign a Keyset."""
 BUNDLE_OBJECT_COUNT_MAX: Final = 3
 _OBJECTS: Final = Many(Octets(1, BUNDLE_SIZE_MAX), count_max=BUNDLE_OBJECT_COUNT_MAX, count_min=1)
+OPERATOR_COUNT: Final = 2
+"""Operators who sign where one does not suffice."""
+PROOF_COUNT_MAX: Final = 256
+"""Most verified grants remembered; the one verified longest ago goes."""
 _GRANTS_BY_ROLE: Final = ((Role.ALARM, OperatorGrant), (Role.AUTHORITY, Grant))
 """The roles that may sign a grant without an Authority between, and which kind."""
 S = TypeVar("S", bound=SignedMap)
@@ -44,6 +48,8 @@ class VerifiedGrant:
     authority: Authority | None
     """None where the authority role, or for an operator the alarm role, signed it directly."""
     issuer_kid: bytes
+    authority_raw: bytes | None = None
+    """The authority as received."""
 
     @property
     def holder_key(self) -> bytes:
@@ -76,6 +82,11 @@ class VerifiedGrant:
         return (self.grant.cti,) if self.authority is None else (self.grant.cti, self.authority.cti)
 
     @property
+    def is_emergency(self) -> bool:
+        """Whether it is of those for whom the door must open when it matters: an operator's, or of class 2."""
+        return isinstance(self.grant, OperatorGrant) or self.grant.offline_class is OfflineClass.RESPONDER
+
+    @property
     def provider(self) -> str | None:
         """The provider's name; None for the alarm centre."""
         return None if self.is_operator else self.grant.issuer
@@ -88,7 +99,41 @@ class VerifiedBundle:
     command: Command
     command_sha256: bytes
     signer_kid: bytes
+    """Of two operators the first: the one whose grant `grant_sha256` names."""
     proof: VerifiedGrant
+    second: VerifiedGrant | None = None
+    """The second operator's grant, where two have signed; of another key than `proof`'s, perhaps of the same person."""
+
+    @property
+    def proofs(self) -> tuple[VerifiedGrant, ...]:
+        """The grant of each signer: every one of them must hold."""
+        return (self.proof,) if self.second is None else (self.proof, self.second)
+
+    @property
+    def is_emergency(self) -> bool:
+        """See `VerifiedGrant.is_emergency`."""
+        return self.proof.is_emergency
+
+
+class Proofs:
+    """Grants whose chain has been verified under one Keyset: no signature is checked twice.
+
+    A new Keyset needs a new one of these. Bytes are looked up whole, so that nothing but the very bytes that
+    were verified is found.
+    """
+
+    def __init__(self) -> None:
+        self._proofs: dict[tuple[bytes, bytes | None, bytes | None], VerifiedGrant] = {}
+
+    def find(self, grant: bytes, given: bytes | None, held: bytes | None) -> VerifiedGrant | None:
+        """Return what was made of this grant beside these two authorities."""
+        return self._proofs.get((grant, given, held))
+
+    def keep(self, grant: bytes, given: bytes | None, held: bytes | None, proof: VerifiedGrant) -> None:
+        """Remember it."""
+        if len(self._proofs) >= PROOF_COUNT_MAX:
+            del self._proofs[next(iter(self._proofs))]
+        self._proofs[grant, given, held] = proof
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +145,8 @@ class Known:
     """SHA-256 → signed grant, or None."""
     find_authority: Callable[[bytes], bytes | None]
     """kid of a provider's key → signed Authority, or None."""
+    proofs: Proofs = field(default_factory=Proofs)
+    """Shared by all that is verified under this Keyset."""
 
 
 def verify_keyset(data: bytes, *, roots: Sequence[bytes]) -> Keyset:
@@ -135,14 +182,12 @@ def verify_grant(grant: bytes, authority: bytes | None, *, known: Known) -> Veri
             the grant does not need is too: nobody would verify it.
     """
     envelope = cose.parse(grant, size_max=Grant.SIZE_MAX)
-    issuer_kid = envelope.signatures[0].kid
-    for role, kind in _GRANTS_BY_ROLE:
-        if _holds(known.keyset, role, issuer_kid):
-            if authority is not None:
-                raise malformed("bundle", "an authority beside a grant that needs none")
-            payload = _payload_by_role(envelope, kind.DOMAIN, keyset=known.keyset, role=role)
-            return _verified(envelope, kind.from_bytes(payload), None)
-    return _verify_delegated(envelope, authority or known.find_authority(issuer_kid), known.keyset)
+    held = known.find_authority(envelope.signatures[0].kid)
+    proof = known.proofs.find(grant, authority, held)
+    if proof is None:
+        proof = _verify_grant(envelope, authority, held, known.keyset)
+        known.proofs.keep(grant, authority, held, proof)
+    return proof
 
 
 def verify_bundle(data: bytes, *, known: Known) -> VerifiedBundle:
@@ -154,14 +199,14 @@ def verify_bundle(data: bytes, *, known: Known) -> VerifiedBundle:
     parts = parse_bundle(data)
     envelope = cose.parse(parts[0], size_max=Command.SIZE_MAX)
     if envelope.is_multi:
-        raise RemoteProtocolError(Code.UNKNOWN_SIGNER, "a command of several signers")
+        return _verify_pair(envelope, parts[1:], known)
     if len(parts) > 1:
         proof = verify_grant(parts[1], parts[2] if len(parts) > 2 else None, known=known)  # noqa: PLR2004 - the authority
         command = Command.from_bytes(envelope.verify(proof.holder_key, domain=Command.DOMAIN))
     else:
         proof, command = _verify_lone(envelope, known)
-    if command.grant_sha256 != proof.sha256:
-        raise RemoteProtocolError(Code.UNKNOWN_SIGNER, "the command names another grant")
+    if command.grant_sha256 != proof.sha256 or command.second_grant_sha256 is not None:
+        raise RemoteProtocolError(Code.UNKNOWN_SIGNER, "the command names another grant, or one more")
     return VerifiedBundle(
         command=command,
         command_sha256=envelope.sha256,
@@ -196,23 +241,75 @@ def _verify_lone(envelope: Envelope, known: Known) -> tuple[VerifiedGrant, Comma
     return proof, Command.from_bytes(envelope.verify(proof.holder_key, domain=Command.DOMAIN))
 
 
-def _verify_delegated(envelope: Envelope, authority: bytes | None, keyset: Keyset) -> VerifiedGrant:
-    if authority is None:
-        raise RemoteProtocolError(Code.UNKNOWN_SIGNER, "no authority names the grant's signer")
-    delegated = open_by_role(Authority, authority, keyset=keyset, role=Role.AUTHORITY)
-    grant = Grant.from_bytes(envelope.verify(delegated.provider_key, domain=Grant.DOMAIN))
-    if grant.issuer != delegated.provider:
+def _verify_pair(envelope: Envelope, grants: Sequence[bytes], known: Known) -> VerifiedBundle:
+    """Verify what two operators have signed together.
+
+    The list of signatures is itself not signed. It must be the two named grants' holders in their order: a broker
+    that turns it round, or adds to it, has made another object of it, and no second command.
+    """
+    if len(grants) != OPERATOR_COUNT or len(envelope.signatures) != OPERATOR_COUNT:
+        raise RemoteProtocolError(Code.MISSING_GRANT, "a command of two signers needs both their grants")
+    proof, second = (verify_grant(grant, None, known=known) for grant in grants)
+    if not proof.is_operator or not second.is_operator:
+        raise RemoteProtocolError(Code.UNKNOWN_SIGNER, "only operators sign together")
+    kids = tuple(cose.kid_of(each.holder_key) for each in (proof, second))
+    if kids[0] == kids[1] or kids != tuple(entry.kid for entry in envelope.signatures):
+        raise RemoteProtocolError(Code.UNKNOWN_SIGNER, "not signed by the two holders in the order of their grants")
+    envelope.verify_many(dict(zip(kids, (proof.holder_key, second.holder_key), strict=True)), domain=Command.DOMAIN)
+    command = Command.from_bytes(envelope.payload)
+    if (command.grant_sha256, command.second_grant_sha256) != (proof.sha256, second.sha256):
+        raise RemoteProtocolError(Code.UNKNOWN_SIGNER, "the command names other grants")
+    return VerifiedBundle(
+        command=command, command_sha256=envelope.sha256, signer_kid=kids[0], proof=proof, second=second
+    )
+
+
+def _verify_grant(envelope: Envelope, given: bytes | None, held: bytes | None, keyset: Keyset) -> VerifiedGrant:
+    issuer_kid = envelope.signatures[0].kid
+    for role, kind in _GRANTS_BY_ROLE:
+        if _holds(keyset, role, issuer_kid):
+            if given is not None:
+                raise malformed("bundle", "an authority beside a grant that needs none")
+            payload = _payload_by_role(envelope, kind.DOMAIN, keyset=keyset, role=role)
+            return _verified(envelope, kind.from_bytes(payload), None, None)
+    delegated, raw = _authority(given, held, keyset)
+    payload = envelope.verify(delegated.provider_key, domain=Grant.DOMAIN)
+    narrowed = Grant.from_bytes(payload)
+    if narrowed.issuer != delegated.provider:
         raise RemoteProtocolError(Code.UNKNOWN_SIGNER, "the grant's issuer is not the authority's provider")
-    return _verified(envelope, grant, delegated)
+    return _verified(envelope, narrowed, delegated, raw)
 
 
-def _verified(envelope: Envelope, grant: Grant | OperatorGrant, authority: Authority | None) -> VerifiedGrant:
+def _authority(given: bytes | None, held: bytes | None, keyset: Keyset) -> tuple[Authority, bytes]:
+    """Return the newer of the authority in the bundle and the one that the verifier holds.
+
+    Who presents an older one wants the rights that the newer one has taken away.
+    """
+    if given is None or given == held:
+        if held is None:
+            raise RemoteProtocolError(Code.UNKNOWN_SIGNER, "no authority names the grant's signer")
+        return open_by_role(Authority, held, keyset=keyset, role=Role.AUTHORITY), held
+    presented = open_by_role(Authority, given, keyset=keyset, role=Role.AUTHORITY)
+    if held is not None:
+        try:
+            kept = open_by_role(Authority, held, keyset=keyset, role=Role.AUTHORITY)
+        except RemoteProtocolError:
+            return presented, given  # signed under an earlier Keyset, which this one no longer bears out
+        if kept.iat_s >= presented.iat_s:
+            return kept, held
+    return presented, given
+
+
+def _verified(
+    envelope: Envelope, grant: Grant | OperatorGrant, authority: Authority | None, authority_raw: bytes | None
+) -> VerifiedGrant:
     return VerifiedGrant(
         grant=grant,
         sha256=envelope.sha256,
         raw=envelope.raw,
         authority=authority,
         issuer_kid=envelope.signatures[0].kid,
+        authority_raw=authority_raw,
     )
 
 

@@ -46,7 +46,7 @@ class ChallengeFreshness:
 
 @wire
 class Command(SignedMap):
-    """Move this bolt now; signed by the device key or the operator key."""
+    """Move this bolt now; signed by the device key, or by one operator key or two (COSE_Sign, in the grants' order)."""
 
     DOMAIN: ClassVar[str] = "command"
 
@@ -60,6 +60,8 @@ class Command(SignedMap):
     exp_s: int | None = uint(7, default=None)
     issued_s: int | None = uint(11, default=None)
     grant_sha256: bytes = octets(8, HASH_SIZE)
+    second_grant_sha256: bytes | None = octets(12, HASH_SIZE, default=None)
+    """Of the second operator's grant, where two sign."""
     alarm_ref: bytes | None = octets(9, CTI_SIZE, default=None)
     signer_clock_s: int = uint(10)
     """For the audit only; no decision reads it."""

@@ -131,6 +131,10 @@ class LockCommand(Message):
     actor_kid: bytes = octets(4, KID_SIZE)
     before_up_ms: int = uint(5)
 
+    def problem(self) -> str | None:
+        """The lock is told a movement: why somebody wants it never travels to the door."""
+        return None if self.action is self.action.movement else "an action that is no movement"
+
 
 @wire
 class CommandAccepted(Message):

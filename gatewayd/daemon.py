@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +24,7 @@ from gatewayd.overview import Overview
 from gatewayd.service_manager import ServiceManager, Watchdog
 from gatewayd.store.ballast import BALLAST_SIZE
 from gatewayd.store.store import Store, StoreCode, StoreError
-from gatewayd.system_clock import SystemClock, SystemEntropy
+from gatewayd.system_clock import BOOT_ID, SystemClock, SystemEntropy
 from gatewayd.uplink.broker import PahoBroker
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 LOG_ID_SIZE: Final = 16
 BEAT_S: Final = 5.0
 """How often each part is asked for a sign of completed work, in seconds."""
-BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 _log = structlog.get_logger()
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from firmware_protocol.chains import VerifiedBundle
     from gatewayd.access.freshness import Epoch
+    from gatewayd.access.installers import Installers
     from gatewayd.channel import Responder, Submission
     from gatewayd.denials import Denials
     from gatewayd.link.ports import BoltMover, MoveOutcome
@@ -90,6 +91,7 @@ class Door:
         reservations: Reservations,
         statements: Statements,
         recorder: Recorder,
+        installers: Installers,
         denials: Denials,
         links: Mapping[bytes, BoltMover],
     ) -> None:
@@ -101,6 +103,7 @@ class Door:
         self._reservations = reservations
         self._statements = statements
         self._recorder = recorder
+        self._installers = installers
         self._denials = denials
         self._links = links
 
@@ -169,7 +172,12 @@ class Door:
         )
 
     def _standing(self) -> Standing:
-        return Standing(keyset=self._trust.require_keyset(), state=self._trust.state, tier=self._statements.tier())
+        return Standing(
+            keyset=self._trust.require_keyset(),
+            state=self._trust.state,
+            tier=self._statements.tier(),
+            installer_ctis=self._installers.open_at(self._clock.now().boottime_ms),
+        )
 
     async def _answer(self, asked: Asked, decided: Decided, responder: Responder) -> None:
         match decided.verdict:
@@ -196,7 +204,7 @@ class Door:
         spent_ms = self._clock.now().boottime_ms - freshness.boottime_ms
         move = BoltMove(
             command_seq=decided.command_seq or 0,
-            action=command.action,
+            action=command.action.movement,
             command_sha256=bundle.command_sha256,
             command_id=command.command_id,
             actor_kid=bundle.signer_kid,
@@ -224,6 +232,8 @@ class Door:
         )
         receipt = self._outcome_receipt(page.time, intent, outcome, page.append(event))
         commands.record_receipt(page.tx, intent.kid, intent.command_id, receipt, outcome.code.wire, closed=True)
+        if not outcome.code.may_have_executed:
+            commands.give_back_use(page.tx, intent.kid, intent.command_id)
         return receipt
 
     def _outcome_receipt(
@@ -266,6 +276,6 @@ def _log_decision(bundle: VerifiedBundle, decided: Decided) -> None:
         "command.decided",
         code=code.dotted,
         lock=bundle.command.lock_id.hex(),
-        action=bundle.command.action.name.lower(),
+        action=bundle.command.action.movement.name.lower(),
         command_id=bundle.command.command_id.hex(),
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gatewayd.access.freshness import Challenges
     from gatewayd.alerts import Alerts
     from gatewayd.link.ports import DoorObserved, LinkChanged
-    from gatewayd.statements import Statements
+    from gatewayd.suspicion import Suspicion
     from gatewayd.timekeeper import TimeKeeper
     from gatewayd.timekeeping import Clock, Instant, TimeInterval
 
@@ -38,7 +38,7 @@ class DoorWatch:
         topics: Topics,
         challenges: Challenges,
         timekeeper: TimeKeeper,
-        statements: Statements,
+        suspicion: Suspicion,
         alerts: Alerts,
         show: Callable[[str, bytes], None],
     ) -> None:
@@ -46,7 +46,7 @@ class DoorWatch:
         self._topics = topics
         self._challenges = challenges
         self._timekeeper = timekeeper
-        self._statements = statements
+        self._suspicion = suspicion
         self._alerts = alerts
         self._show = show
         self._observed: dict[bytes, DoorObserved] = {}
@@ -101,7 +101,7 @@ class DoorWatch:
         if code is Code.CLONE_SUSPECT:
             # An authenticated lock has confirmed a session that we never reserved: somebody else holds our
             # key, or this store is an old copy. Either way what we believe of the past is not the past.
-            self._statements.suspect = True
+            await self._suspicion.enter(code.dotted, lock_id)
         await self._alerts.alert(code.dotted, detail, lock_id)
 
     def _age_ms(self, observed: DoorObserved) -> int:

@@ -23,7 +23,7 @@ from gatewayd.access.verdicts import Denied, Permitted, Repeated
 from gatewayd.channel import Channel, Submission
 from gatewayd.control.messages import CheckLine, ClockStatus, Explanation
 from gatewayd.reservation import Asked, Premises, Standing, read_facts
-from gatewayd.store import locks, meta
+from gatewayd.store import locks, meta, suspicions
 from gatewayd.store import trust as trust_rows
 from gatewayd.timekeeping import BUILD_TIME_MS, TimeInterval
 
@@ -56,12 +56,17 @@ class Explainer:
         time = _time(house.base.timekeeper.interval(), at_s)
         if isinstance(verified, Reasons):
             return _document("daemon", verified, None, time)
-        tier = tier_of(time=time, state=trust.state, suspect=house.statements.suspect)
+        tier = tier_of(time=time, state=trust.state, suspect=house.base.suspicion.active)
         asked = Asked(
             bundle=verified,
             submission=_submission(verified, bundle),
             freshness=self._freshness(verified),
-            standing=Standing(keyset=trust.require_keyset(), state=trust.state, tier=tier),
+            standing=Standing(
+                keyset=trust.require_keyset(),
+                state=trust.state,
+                tier=tier,
+                installer_ctis=house.installers.open_at(house.base.seams.clock.now().boottime_ms),
+            ),
         )
         reasons = await house.base.seams.store.run(
             lambda tx: judge_aloud(verified, lambda _: house.reservations.facts(tx, time, asked))
@@ -124,13 +129,14 @@ class _Held:
     doors: tuple[Door, ...]
     authorities: Mapping[bytes, bytes]
     grants: Mapping[bytes, bytes]
+    suspect: bool
 
     @classmethod
     def of(cls, tx: Transaction, roots: Sequence[bytes]) -> _Held:
         raw_keyset, raw_state = trust_rows.load_keyset(tx), trust_rows.load_authority_state(tx)
         keyset = None if raw_keyset is None else newer_keyset(raw_keyset, held=None, roots=roots)
         if keyset is None:
-            return cls(keyset=None, state=None, doors=(), authorities={}, grants={})
+            return cls(keyset=None, state=None, doors=(), authorities={}, grants={}, suspect=False)
         doors = tuple(
             open_by_role(Door, home.door, keyset=keyset, role=Role.STATUS) for home in locks.load_lock_homes(tx)
         )
@@ -143,6 +149,7 @@ class _Held:
             doors=doors,
             authorities=trust_rows.load_authorities(tx),
             grants=trust_rows.load_grants(tx),
+            suspect=bool(suspicions.load_suspicions(tx)),
         )
 
     @property
@@ -157,8 +164,9 @@ class _Held:
         return Known(keyset=self._keyset(), find_grant=self.grants.get, find_authority=self.authorities.get)
 
     def standing(self, time: TimeInterval) -> Standing:
-        tier = tier_of(time=time, state=self.state, suspect=False)
-        return Standing(keyset=self._keyset(), state=self.state, tier=tier)
+        tier = tier_of(time=time, state=self.state, suspect=self.suspect)
+        # The machine's boot is not known here, and with it whether an installer's hour still runs.
+        return Standing(keyset=self._keyset(), state=self.state, tier=tier, installer_ctis={})
 
     def _keyset(self) -> Keyset:
         if self.keyset is None:
@@ -189,7 +197,7 @@ def _document(source: str, reasons: Reasons, asked: Asked | None, time: TimeInte
         retry_after_s=retry_after_s,
         detail=reasons.detail,
         checks=tuple(_lines(reasons)),
-        action=None if bundle is None else bundle.command.action.name.lower(),
+        action=None if bundle is None else bundle.command.action.movement.name.lower(),
         lock_id=None if bundle is None else bundle.command.lock_id.hex(),
         channel=None if asked is None else asked.submission.channel.value,
         signer=None if bundle is None else bundle.signer_kid.hex(),

@@ -7,6 +7,7 @@ unchanged on virtual time with a radio and a broker in memory.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -16,10 +17,12 @@ from firmware_protocol.chains import open_by_role
 from firmware_protocol.codes import Code
 from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.orders import Door as DoorObject
+from firmware_protocol.orders import PairingOrder
 from firmware_protocol.topics import Topics
 from firmware_protocol.vocabulary import Role
 from gatewayd import __version__
 from gatewayd.access.freshness import Challenges, Epoch
+from gatewayd.access.installers import Installers, Pairing
 from gatewayd.alarm_desk import AlarmDesk
 from gatewayd.alerts import Alerts
 from gatewayd.denials import Denials
@@ -37,9 +40,10 @@ from gatewayd.reservation import Reservations
 from gatewayd.settings import LimitSettings
 from gatewayd.statements import Statements
 from gatewayd.store import alarms, meta
-from gatewayd.store.locks import load_lock_homes
+from gatewayd.store.locks import load_lock_homes, load_paired_at
 from gatewayd.store.log import load_journal
 from gatewayd.store.store import StoreCode, StoreError
+from gatewayd.suspicion import Suspicion
 from gatewayd.timekeeper import TimeKeeper
 from gatewayd.trust_keeper import TrustKeeper
 from gatewayd.uplink.board import Board
@@ -58,7 +62,7 @@ if TYPE_CHECKING:
     from gatewayd.identity import Identity
     from gatewayd.journal.journal import Journal
     from gatewayd.link.radio import Radio
-    from gatewayd.store.locks import LockHome
+    from gatewayd.store.locks import LockHome, PairedAt
     from gatewayd.store.meta import Start
     from gatewayd.store.store import Store, Transaction
     from gatewayd.timekeeping import Clock
@@ -111,6 +115,8 @@ class Foundation:
     timekeeper: TimeKeeper
     recorder: Recorder
     trust: TrustKeeper
+    suspicion: Suspicion
+    paired_at: Mapping[bytes, PairedAt]
 
 
 class House:
@@ -135,13 +141,14 @@ class House:
             clock=seams.clock,
             timekeeper=base.timekeeper,
             trust=base.trust,
+            suspicion=base.suspicion,
         )
         self.watch = DoorWatch(
             clock=seams.clock,
             topics=self.topics,
             challenges=self.challenges,
             timekeeper=base.timekeeper,
-            statements=self.statements,
+            suspicion=base.suspicion,
             alerts=self.alerts,
             show=self.board.put,
         )
@@ -156,6 +163,7 @@ class House:
         self.reservations = Reservations(
             identity=identity, lock_ids=self._lock_ids, limits=base.plan.limits, statements=self.statements
         )
+        self.installers = self._installers()
         self.door = self._door()
         self._connect_links()
         self._connect_uplink()
@@ -171,9 +179,26 @@ class House:
             reservations=self.reservations,
             statements=self.statements,
             recorder=base.recorder,
+            installers=self.installers,
             denials=Denials(clock=base.seams.clock, recorder=base.recorder),
             links=self.links,
         )
+
+    def _installers(self) -> Installers:
+        """Whom the orders let try a new lock; one that the Keyset no longer bears out lets nobody."""
+        base, pairings = self.base, {}
+        for home in base.homes:
+            with contextlib.suppress(RemoteProtocolError):
+                order = open_by_role(
+                    PairingOrder, home.pairing_order, keyset=base.trust.require_keyset(), role=Role.PAIRING
+                )
+                paired_at = base.paired_at[home.lock_id]
+                pairings[home.lock_id] = Pairing(
+                    installer_cti=order.installer_grant_cti,
+                    machine_boot=paired_at.machine_boot,
+                    boottime_ms=paired_at.boottime_ms,
+                )
+        return Installers(pairings=pairings, machine_boot=base.seams.machine_boot)
 
     def _connect_links(self) -> None:
         base, seams = self.base, self.base.seams
@@ -257,7 +282,7 @@ class House:
             journal=self.base.journal,
             retain_count=self.base.plan.retain_count,
             timekeeper=self.base.timekeeper,
-            statements=self.statements,
+            suspicion=self.base.suspicion,
             alerts=self.alerts,
             changed=self._note_receipt,
         )
@@ -316,6 +341,7 @@ async def open_house(seams: Seams, plan: Plan) -> House:
     """
     base = await _lay_base(seams, plan)
     await base.trust.load()
+    await base.suspicion.load()
     house = House(base)
     started = GatewayStarted(boot=base.start.boot, version=__version__, unclean=base.start.unclean)
     await _write_or_tell(base.recorder.record(started))
@@ -360,4 +386,6 @@ def _lay(tx: Transaction, seams: Seams, plan: Plan, start: Start) -> Foundation:
         timekeeper=timekeeper,
         recorder=recorder,
         trust=trust,
+        suspicion=Suspicion(store=seams.store),
+        paired_at=load_paired_at(tx),
     )

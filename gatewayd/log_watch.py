@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from firmware_protocol.checkpoint import Checkpoint
     from gatewayd.alerts import Alerts
     from gatewayd.journal.journal import Journal, SignedAt
-    from gatewayd.statements import Statements
     from gatewayd.store.store import Store, Transaction
+    from gatewayd.suspicion import Suspicion
     from gatewayd.timekeeper import TimeKeeper
 
 SEEN_KEPT_S: Final = 48 * 3_600
@@ -36,7 +36,7 @@ class LogWatch:
         journal: Journal,
         retain_count: int,
         timekeeper: TimeKeeper,
-        statements: Statements,
+        suspicion: Suspicion,
         alerts: Alerts,
         changed: Callable[[], None],
     ) -> None:
@@ -46,7 +46,7 @@ class LogWatch:
         self._journal = journal
         self._retain_count = retain_count
         self._timekeeper = timekeeper
-        self._statements = statements
+        self._suspicion = suspicion
         self._alerts = alerts
         self._changed = changed
 
@@ -70,7 +70,7 @@ class LogWatch:
 
     async def rolled_back(self, checkpoint: Checkpoint) -> None:
         """See `LogWatcher.rolled_back`: somebody wrote under our key what our journal does not hold."""
-        self._statements.suspect = True
+        await self._suspicion.enter("journal.rolled_back")
         self._changed()
         detail = f"the central log holds a checkpoint of ours over {checkpoint.size} entries that we cannot bear out"
         await self._alerts.alert("journal.rolled_back", detail)

@@ -10,26 +10,30 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from firmware_protocol import cose
 from firmware_protocol.codes import Code
 from firmware_protocol.commands import EpochFreshness
 from firmware_protocol.vocabulary import Phase
-from gatewayd.access.decide import Facts, decide
-from gatewayd.access.limits import buckets_for, lockout_bucket
+from gatewayd.access.decide import Facts, decide, is_call_for_help
+from gatewayd.access.limits import buckets_for
 from gatewayd.access.seen import Seen
-from gatewayd.access.verdicts import Permitted, Repeated
-from gatewayd.journal.events import CommandDecided
-from gatewayd.store import alarms, buckets, commands, locks
+from gatewayd.access.verdicts import Denied, Permitted, Repeated
+from gatewayd.journal.events import AlertRaised, CommandDecided, DuressSignalled
+from gatewayd.store import alarms, buckets, commands, lockouts, locks
 from gatewayd.store.commands import SeenCommand
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from firmware_protocol.chains import VerifiedBundle
     from firmware_protocol.statements import AuthorityState
     from firmware_protocol.tokens import Keyset
     from firmware_protocol.vocabulary import Tier
     from gatewayd.access.freshness import FreshnessFacts
-    from gatewayd.access.verdicts import Denied, Verdict
+    from gatewayd.access.verdicts import Verdict
     from gatewayd.channel import Submission
     from gatewayd.identity import Identity
+    from gatewayd.journal.events import Event
     from gatewayd.recorder import Page
     from gatewayd.settings import LimitSettings
     from gatewayd.statements import Statements
@@ -44,6 +48,8 @@ class Standing:
     keyset: Keyset
     state: AuthorityState | None
     tier: Tier
+    installer_ctis: Mapping[bytes, bytes]
+    """By lock: the grant that its installer may use although time is not trusted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,13 +113,18 @@ class Reservations:
     def _permit(self, page: Page, asked: Asked, verdict: Permitted) -> Decided:
         tx, bundle, freshness = page.tx, asked.bundle, asked.bundle.command.freshness
         buckets.save_buckets(tx, verdict.buckets)
+        if verdict.use is not None:
+            commands.save_uses(tx, bundle.proof.grant.cti, verdict.use.after, page.time.lo_s)
+        lockouts.clear_lockout(tx, bundle.signer_kid, bundle.command.lock_id)
         if isinstance(freshness, EpochFreshness):
             commands.note_issued(tx, bundle.signer_kid, bundle.command.lock_id, freshness.epoch, freshness.issued_s)
         command_seq = locks.next_command_seq(tx, bundle.command.lock_id)
-        return self._reserve(page, asked, verdict, Code.PERMITTED, command_seq=command_seq)
+        use_name = None if verdict.use is None else verdict.use.name
+        return self._reserve(page, asked, verdict, Code.PERMITTED, command_seq=command_seq, use_name=use_name)
 
     def _deny(self, page: Page, asked: Asked, verdict: Denied) -> Decided:
-        buckets.save_buckets(page.tx, verdict.buckets)
+        if verdict.lockout is not None:
+            lockouts.save_lockout(page.tx, asked.bundle.signer_kid, asked.bundle.command.lock_id, verdict.lockout)
         return self._reserve(page, asked, verdict, verdict.code, retry_after_s=verdict.retry_after_s)
 
     def _reserve(
@@ -125,9 +136,12 @@ class Reservations:
         *,
         command_seq: int | None = None,
         retry_after_s: int | None = None,
+        use_name: int | None = None,
     ) -> Decided:
         bundle, command = asked.bundle, asked.bundle.command
         index = page.append(_event(asked, code))
+        for event in _alarms(asked, verdict):
+            page.append(event)
         receipt = self._statements.receipt(
             time=page.time,
             lock_id=command.lock_id,
@@ -150,6 +164,7 @@ class Reservations:
                 receipt=receipt,
                 code=code.wire,
                 journal_index=index,
+                use_name=use_name,
             )
             commands.reserve(page.tx, row)
         return Decided(verdict=verdict, receipt=receipt, journal_index=index, command_seq=command_seq)
@@ -159,7 +174,7 @@ def read_facts(tx: Transaction, time: TimeInterval, asked: Asked, home: Premises
     """Read what a command is judged by, from a store that may be nobody's at the moment."""
     bundle, command = asked.bundle, asked.bundle.command
     seen = commands.find_seen(tx, bundle.signer_kid, command.command_id)
-    keys = [bucket.key for bucket in (*buckets_for(bundle, home.limits), lockout_bucket(bundle))]
+    keys = [bucket.key for bucket in buckets_for(bundle, home.limits)]
     return Facts(
         gateway_id=home.gateway_id,
         lock_ids=home.lock_ids,
@@ -170,7 +185,9 @@ def read_facts(tx: Transaction, time: TimeInterval, asked: Asked, home: Premises
         state=asked.standing.state,
         freshness=replace(asked.freshness, last_issued_s=_last_issued_s(tx, bundle)),
         seen=None if seen is None else Seen(command_sha256=seen.command_sha256, receipt=seen.receipt),
-        use_count=commands.use_count(tx, bundle.proof.grant.cti),
+        uses=commands.load_uses(tx, bundle.proof.grant.cti),
+        lockout=lockouts.load_lockout(tx, bundle.signer_kid, command.lock_id),
+        installer_cti=asked.standing.installer_ctis.get(command.lock_id),
         alarm_open=alarms.is_open(tx, command.lock_id, command.alarm_ref, asked.freshness.boottime_ms),
         bucket_states=buckets.load_buckets(tx, keys),
         limits=home.limits,
@@ -184,13 +201,25 @@ def _last_issued_s(tx: Transaction, bundle: VerifiedBundle) -> int | None:
     return commands.last_issued(tx, bundle.signer_kid, bundle.command.lock_id, freshness.epoch)
 
 
+def _alarms(asked: Asked, verdict: Verdict) -> Iterator[Event]:
+    """Yield what a person must hear of beside the decision itself."""
+    bundle, lock_id = asked.bundle, asked.bundle.command.lock_id
+    if is_call_for_help(bundle, asked.freshness, verdict):
+        subject, command_id = bundle.proof.grant.subject, bundle.command.command_id.hex()
+        yield DuressSignalled(lock_id=lock_id, subject=subject, command_id=command_id, priority=True)
+    if isinstance(verdict, Denied) and verdict.code is Code.ID_REUSED:
+        detail = f"signer {bundle.signer_kid.hex()} signed two commands with one id: a broken phone, or a copied key"
+        yield AlertRaised(lock_id=lock_id, code=Code.ID_REUSED.dotted, detail=detail, priority=True)
+
+
 def _event(asked: Asked, code: Code) -> CommandDecided:
     bundle, command, proof = asked.bundle, asked.bundle.command, asked.bundle.proof
+    second = bundle.second
     return CommandDecided(
         lock_id=command.lock_id,
-        priority=proof.is_operator or code is Code.ID_REUSED,
+        priority=bundle.is_emergency or code is Code.ID_REUSED,
         channel=asked.submission.channel.value,
-        action=command.action.name.lower(),
+        action=command.action.movement.name.lower(),
         code=code.dotted,
         command_id=command.command_id.hex(),
         command_sha256=bundle.command_sha256.hex(),
@@ -200,4 +229,9 @@ def _event(asked: Asked, code: Code) -> CommandDecided:
         provider=proof.provider,
         grant=proof.grant.cti.hex(),
         tier=asked.standing.tier.name.lower(),
+        keyset_version=asked.standing.keyset.version,
+        state_seq=None if asked.standing.state is None else asked.standing.state.seq,
+        alarm_ref=None if command.alarm_ref is None else command.alarm_ref.hex(),
+        second_signer=None if second is None else cose.kid_of(second.holder_key).hex(),
+        second_subject=None if second is None else second.grant.subject,
     )

@@ -16,6 +16,10 @@ class LimitSettings:
     global_burst: int = 120
     """Movements at this gateway at once."""
     emergency_burst: int = 10
-    """Movements of one operator at one lock at once; nobody else draws from it."""
+    """Movements of one operator or responder at one lock at once; nobody else draws from it."""
+    motor_burst: int = 30
+    """Strokes of one lock's motor at once, whoever asks for them."""
+    motor_reserve: int = 10
+    """How many of these only an emergency may use; fewer than `motor_burst`."""
     interval_ms: int = 60_000
     """One movement comes back each so many milliseconds."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from firmware_protocol.vocabulary import Phase, Tier
     from gatewayd.access.freshness import Epoch
     from gatewayd.identity import Identity
+    from gatewayd.suspicion import Suspicion
     from gatewayd.timekeeper import TimeKeeper
     from gatewayd.timekeeping import Clock, TimeInterval
     from gatewayd.trust_keeper import TrustKeeper
@@ -26,7 +27,7 @@ NO_NONCE: Final = b""
 class Statements:
     """Signs what the gateway says about commands and about itself."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - everything that it states something of
         self,
         *,
         identity: Identity,
@@ -36,6 +37,7 @@ class Statements:
         clock: Clock,
         timekeeper: TimeKeeper,
         trust: TrustKeeper,
+        suspicion: Suspicion,
     ) -> None:
         self._identity = identity
         self._log_id = log_id
@@ -44,12 +46,11 @@ class Statements:
         self._clock = clock
         self._timekeeper = timekeeper
         self._trust = trust
-        self.suspect = False
-        """Set on signed evidence that somebody else holds our keys."""
+        self._suspicion = suspicion
 
     def tier(self) -> Tier:
         """Return how much of the present can be proven now."""
-        return tier_of(time=self._timekeeper.interval(), state=self._trust.state, suspect=self.suspect)
+        return tier_of(time=self._timekeeper.interval(), state=self._trust.state, suspect=self._suspicion.active)
 
     def info(self, nonce: bytes = NO_NONCE) -> bytes:
         """Return a signed GatewayInfo over the asker's nonce."""

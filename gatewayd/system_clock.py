@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
+from pathlib import Path
+from typing import Final
 
 from gatewayd.timekeeping import Instant
+
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+"""The machine's id of its boot: CLOCK_BOOTTIME counts from there."""
 
 
 class SystemClock:

@@ -191,9 +191,16 @@ class Office:
         )
 
     def operator(
-        self, person: str, *, now_s: int, rights: Rights = Rights.UNLOCK | Rights.LOCK, life_s: int = SHIFT_S
+        self,
+        person: str,
+        *,
+        now_s: int,
+        rights: Rights = Rights.UNLOCK | Rights.LOCK,
+        life_s: int = SHIFT_S,
+        key: SigningKey | None = None,
     ) -> Holder:
-        """Return an alarm centre operator on a shift that began a minute ago."""
+        """Return an alarm centre operator on a shift that began a minute ago, with their own key or another one."""
+        key = self.signing_key(f"device-{person}") if key is None else key
         grant = OperatorGrant(
             issuer=ISSUER,
             subject=person,
@@ -201,10 +208,33 @@ class Office:
             nbf_s=now_s - 60,
             iat_s=now_s - 60,
             cti=self.token(f"operator-{person}-{now_s}"),
-            operator_key=bytes(self.signing_key(f"device-{person}").verify_key),
+            operator_key=bytes(key.verify_key),
             rights=rights,
         )
-        return Holder(key=self.signing_key(f"device-{person}"), grant=sign(grant, self.role_keys[Role.ALARM]))
+        return Holder(key=key, grant=sign(grant, self.role_keys[Role.ALARM]))
+
+    def installer(
+        self, home: Home, person: str, *, now_s: int, owner_epoch: int = 1, life_s: int = 4 * 3_600
+    ) -> Holder:
+        """Return who fits a lock: a grant that the authority role signs itself and the lock's PairingOrder names."""
+        cti = self.installer_cti(home, owner_epoch)
+        grant = Grant(
+            issuer=ISSUER,
+            subject=person,
+            locks=(blinded_lock(cti, home.lock_id),),
+            exp_s=now_s - 60 + life_s,
+            nbf_s=now_s - 60,
+            iat_s=now_s - 60,
+            cti=cti,
+            device_key=bytes(self.signing_key(f"device-{person}").verify_key),
+            rights=Rights.UNLOCK | Rights.LOCK | Rights.SERVICE,
+            windows=((now_s - 60, now_s - 60 + life_s),),
+        )
+        return Holder(key=self.signing_key(f"device-{person}"), grant=sign(grant, self.role_keys[Role.AUTHORITY]))
+
+    def installer_cti(self, home: Home, owner_epoch: int) -> bytes:
+        """Return the name of the installer's grant of this pairing."""
+        return self.token(f"installer-{home.label}-{owner_epoch}")
 
     def alarm(self, home: Home, *, alarm_ref: bytes, epoch: bytes, exp_s: int, opens: bool = True) -> bytes:
         """Return the intake's word that an alarm is open, or closed."""
@@ -252,7 +282,7 @@ class Office:
             gateway_link_key=home.gateway_link_keys.public,
             gateway_identity_key=bytes(home.gateway_signing_key.verify_key),
             owner_epoch=owner_epoch,
-            installer_grant_cti=self.token(f"installer-{home.label}-{owner_epoch}"),
+            installer_grant_cti=self.installer_cti(home, owner_epoch),
             iat_s=now_s - 5,
             exp_s=now_s + 24 * 3_600,
         )
@@ -272,12 +302,20 @@ class Office:
         return sign(door, self.role_keys[Role.STATUS])
 
 
-def unlock_at_door(holder: Holder, home: Home, *, challenge: bytes, command_id: bytes, now_s: int) -> bytes:
+def unlock_at_door(
+    holder: Holder,
+    home: Home,
+    *,
+    challenge: bytes,
+    command_id: bytes,
+    now_s: int,
+    action: Action = Action.UNLOCK,
+) -> bytes:
     """Return the bundle of a carer who stands at the door."""
     command = Command(
         lock_id=home.lock_id,
         gateway_id=home.gateway_id,
-        action=Action.UNLOCK,
+        action=action,
         command_id=command_id,
         challenge=challenge,
         grant_sha256=holder.grant_sha256,
@@ -312,3 +350,31 @@ def unlock_over_mqtt(  # noqa: PLR0913 - what a command names
         signer_clock_s=now_s,
     )
     return holder.bundle(holder.sign(command))
+
+
+def unlock_together(  # noqa: PLR0913 - what a command names
+    first: Holder,
+    second: Holder,
+    home: Home,
+    *,
+    epoch: bytes,
+    issued_s: int,
+    command_id: bytes,
+    now_s: int,
+    ttl_s: int = 30,
+    action: Action = Action.UNLOCK,
+) -> bytes:
+    """Return the bundle of two operators who open where no alarm is open."""
+    command = Command(
+        lock_id=home.lock_id,
+        gateway_id=home.gateway_id,
+        action=action,
+        command_id=command_id,
+        epoch=epoch,
+        issued_s=issued_s,
+        exp_s=issued_s + ttl_s,
+        grant_sha256=first.grant_sha256,
+        second_grant_sha256=second.grant_sha256,
+        signer_clock_s=now_s,
+    )
+    return make_bundle(sign_many(command, (first.key, second.key)), first.grant, second.grant)

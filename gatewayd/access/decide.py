@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from firmware_protocol.chains import OPERATOR_COUNT
 from firmware_protocol.codes import Code
 from firmware_protocol.constants import (
     GRANT_LIFE_S_MAX,
@@ -20,11 +21,13 @@ from firmware_protocol.tokens import Grant, Keyset
 from firmware_protocol.vocabulary import RIGHT_FOR, OfflineClass, Rights, Tier, blinded_lock
 from gatewayd.access.checks import Check, CheckResult
 from gatewayd.access.freshness import FreshnessFacts, judge_freshness
-from gatewayd.access.limits import Exhausted, buckets_for, lockout_bucket, take
+from gatewayd.access.limits import Exhausted, buckets_for, take
+from gatewayd.access.lockout import Lockout, after_refusal, wait_ms
 from gatewayd.access.revocation import judge_revocation
 from gatewayd.access.seen import Seen, judge_seen
 from gatewayd.access.tiers import judge_tier
-from gatewayd.access.verdicts import Denied, Permitted, Verdict
+from gatewayd.access.uses import Uses, judge_uses, use
+from gatewayd.access.verdicts import Denied, Permitted, Repeated, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,8 +36,6 @@ if TYPE_CHECKING:
     from firmware_protocol.statements import AuthorityState
     from gatewayd.settings import LimitSettings
     from gatewayd.timekeeping import TimeInterval
-
-COUNTS_TOWARDS_LOCKOUT: Final = frozenset({Code.RIGHTS, Code.OUTSIDE_WINDOW, Code.USES_SPENT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +52,12 @@ class Facts:
     state: AuthorityState | None
     freshness: FreshnessFacts
     seen: Seen | None
-    use_count: int
-    """Permitted commands under this grant so far."""
+    uses: Uses
+    """Of the grant so far."""
+    lockout: Lockout
+    """Of the signer at this lock."""
+    installer_cti: bytes | None
+    """The installer's grant that the lock's PairingOrder names, for an hour after the pairing."""
     alarm_open: bool
     """Whether the alarm that the command names is open for its lock."""
     bucket_states: Mapping[str, int]
@@ -75,6 +80,20 @@ def judge_each(bundle: VerifiedBundle, facts: Facts) -> Iterator[CheckResult]:
     for check, guard in GUARDS:
         yield CheckResult(check=check, verdict=guard(bundle, facts))
     yield CheckResult(check=Check.RATE, verdict=_judge_rate(bundle, facts))
+
+
+def is_call_for_help(bundle: VerifiedBundle, freshness: FreshnessFacts, verdict: Verdict) -> bool:
+    """Tell whether a command says that its signer is forced, and was signed for this moment and this door.
+
+    Also where it is refused: who is held at a door at the wrong hour needs help no less. Never for a copy of an old
+    one, which anybody may send.
+    """
+    command = bundle.command
+    if command.action is command.action.movement or isinstance(verdict, Repeated):
+        return False
+    if isinstance(verdict, Denied) and verdict.code in {Code.WRONG_AUDIENCE, Code.ID_REUSED}:
+        return False
+    return judge_freshness(command.action, command.freshness, freshness) is None
 
 
 def _judge_audience(bundle: VerifiedBundle, facts: Facts) -> Code | None:
@@ -122,25 +141,27 @@ def _judge_keyset_age(proof: VerifiedGrant, facts: Facts) -> Code | None:
 
 
 def _judge_rights(bundle: VerifiedBundle) -> Code | None:
-    proof = bundle.proof
-    rights = proof.rights & Rights.UNLOCK if _is_responder(proof) else proof.rights
-    return None if RIGHT_FOR[bundle.command.action] in rights else Code.RIGHTS
+    needed = RIGHT_FOR[bundle.command.action]
+    return None if all(needed in _rights(proof) for proof in bundle.proofs) else Code.RIGHTS
+
+
+def _rights(proof: VerifiedGrant) -> Rights:
+    # What a responder's phone could do for 30 days offline is to open, and nothing else.
+    return proof.rights & Rights.UNLOCK if _is_responder(proof) else proof.rights
+
+
+def _judge_emergency(bundle: VerifiedBundle, facts: Facts) -> Code | None:
+    """One operator suffices while the alarm is open, in every tier; otherwise two people, not one with two keys."""
+    if facts.alarm_open or not bundle.proof.is_operator:
+        return None
+    if len({proof.grant.subject for proof in bundle.proofs}) >= OPERATOR_COUNT:
+        return None
+    return Code.SECOND_OPERATOR_NEEDED if bundle.command.alarm_ref is None else Code.ALARM_NOT_OPEN
 
 
 def _judge_window(proof: VerifiedGrant, time: TimeInterval) -> Code | None:
     grant = proof.grant
     return Code.OUTSIDE_WINDOW if isinstance(grant, Grant) and not _in_window(grant, time) else None
-
-
-def _judge_uses(proof: VerifiedGrant, use_count: int) -> Code | None:
-    use_count_max = proof.grant.use_count_max if isinstance(proof.grant, Grant) else None
-    return Code.USES_SPENT if use_count_max is not None and use_count >= use_count_max else None
-
-
-def _judge_emergency(bundle: VerifiedBundle, facts: Facts) -> Code | None:
-    if facts.alarm_open or not bundle.proof.is_operator:
-        return None
-    return Code.SECOND_OPERATOR_NEEDED if bundle.command.alarm_ref is None else Code.ALARM_NOT_OPEN
 
 
 def _in_window(grant: Grant, time: TimeInterval) -> bool:
@@ -150,27 +171,24 @@ def _in_window(grant: Grant, time: TimeInterval) -> bool:
     return any(start <= time.lo_s and time.hi_s < end for start, end in grant.windows)
 
 
+def _judge_uses(proof: VerifiedGrant, facts: Facts) -> Code | None:
+    return judge_uses(proof.grant, facts.uses, facts.time.lo_ms) if isinstance(proof.grant, Grant) else None
+
+
 def _judge_lockout(bundle: VerifiedBundle, facts: Facts) -> Denied | None:
-    if bundle.proof.is_operator:
+    left_ms = wait_ms(facts.lockout, facts.time.lo_ms)
+    if left_ms == 0 or bundle.is_emergency:
         return None
-    counted = take((lockout_bucket(bundle),), facts.bucket_states, facts.time.lo_ms)
-    if isinstance(counted, Exhausted):
-        return Denied(code=Code.LOCKED_OUT, retry_after_s=_whole_seconds(counted.retry_after_ms))
-    return None
-
-
-def _denied_and_counted(code: Code, bundle: VerifiedBundle, facts: Facts) -> Denied:
-    if code not in COUNTS_TOWARDS_LOCKOUT or bundle.proof.is_operator:
-        return Denied(code=code)
-    counted = take((lockout_bucket(bundle),), facts.bucket_states, facts.time.lo_ms)
-    return Denied(code=code, buckets={} if isinstance(counted, Exhausted) else counted)
+    return Denied(code=Code.LOCKED_OUT, retry_after_s=_whole_seconds(left_ms))
 
 
 def _judge_rate(bundle: VerifiedBundle, facts: Facts) -> Verdict:
     taken = take(buckets_for(bundle, facts.limits), facts.bucket_states, facts.time.lo_ms)
     if isinstance(taken, Exhausted):
         return Denied(code=Code.RATE_LIMITED, retry_after_s=_whole_seconds(taken.retry_after_ms))
-    return Permitted(buckets=taken)
+    grant = bundle.proof.grant
+    used = use(grant, facts.uses, facts.time.lo_ms) if isinstance(grant, Grant) else None
+    return Permitted(buckets=taken, use=used)
 
 
 def _is_responder(proof: VerifiedGrant) -> bool:
@@ -179,6 +197,15 @@ def _is_responder(proof: VerifiedGrant) -> bool:
 
 def _whole_seconds(milliseconds: int) -> int:
     return -(-milliseconds // 1_000)
+
+
+def _each(judge: Callable[[VerifiedGrant, Facts], Code | None]) -> Callable[[VerifiedBundle, Facts], Code | None]:
+    """Ask of every signer's grant: of two operators both must hold."""
+
+    def judge_all(bundle: VerifiedBundle, facts: Facts) -> Code | None:
+        return next((code for proof in bundle.proofs if (code := judge(proof, facts))), None)
+
+    return judge_all
 
 
 def _refusing(judge: Callable[[VerifiedBundle, Facts], Code | None]) -> Guard:
@@ -190,9 +217,14 @@ def _refusing(judge: Callable[[VerifiedBundle, Facts], Code | None]) -> Guard:
 
 
 def _counting(judge: Callable[[VerifiedBundle, Facts], Code | None]) -> Guard:
+    """Refuse, and let it count towards the lock-out: nobody but the signer can have brought it this far."""
+
     def guard(bundle: VerifiedBundle, facts: Facts) -> Denied | None:
         code = judge(bundle, facts)
-        return None if code is None else _denied_and_counted(code, bundle, facts)
+        if code is None:
+            return None
+        counts = not bundle.is_emergency
+        return Denied(code=code, lockout=after_refusal(facts.lockout, facts.time.lo_ms) if counts else None)
 
     return guard
 
@@ -210,15 +242,18 @@ GUARDS: Final[tuple[tuple[Check, Guard], ...]] = (
             lambda bundle, facts: judge_freshness(bundle.command.action, bundle.command.freshness, facts.freshness)
         ),
     ),
-    (Check.LIFE, _refusing(lambda bundle, _: _judge_life(bundle.proof))),
-    (Check.TIER, _refusing(lambda bundle, facts: judge_tier(facts.tier, bundle.proof))),
-    (Check.TIME, _refusing(lambda bundle, facts: _judge_times(bundle.proof, facts.time))),
-    (Check.KEYSET, _refusing(lambda bundle, facts: _judge_keyset_age(bundle.proof, facts))),
-    (Check.REVOCATION, _refusing(lambda bundle, facts: judge_revocation(bundle.proof, facts.state))),
+    (Check.LIFE, _refusing(_each(lambda proof, _: _judge_life(proof)))),
+    (
+        Check.TIER,
+        _refusing(_each(lambda proof, facts: judge_tier(facts.tier, proof, installer_cti=facts.installer_cti))),
+    ),
+    (Check.TIME, _refusing(_each(lambda proof, facts: _judge_times(proof, facts.time)))),
+    (Check.KEYSET, _refusing(_each(_judge_keyset_age))),
+    (Check.REVOCATION, _refusing(_each(lambda proof, facts: judge_revocation(proof, facts.state)))),
     (Check.LOCKOUT, _judge_lockout),
     (Check.RIGHTS, _counting(lambda bundle, _: _judge_rights(bundle))),
-    (Check.EMERGENCY, _counting(_judge_emergency)),
-    (Check.WINDOW, _counting(lambda bundle, facts: _judge_window(bundle.proof, facts.time))),
-    (Check.USES, _counting(lambda bundle, facts: _judge_uses(bundle.proof, facts.use_count))),
+    (Check.EMERGENCY, _refusing(_judge_emergency)),
+    (Check.WINDOW, _counting(_each(lambda proof, facts: _judge_window(proof, facts.time)))),
+    (Check.USES, _counting(_each(_judge_uses))),
 )
 """The order of the decision, one row a reason to say no; the rate comes last, and is what permits."""

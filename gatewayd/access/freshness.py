@@ -92,7 +92,7 @@ def _judge_challenge(facts: FreshnessFacts) -> Code | None:
 
 
 def _judge_epoch(action: Action, freshness: EpochFreshness, facts: FreshnessFacts) -> Code | None:
-    ttl_s_max = UNLOCK_TTL_S_MAX if action is Action.UNLOCK else OTHER_TTL_S_MAX
+    ttl_s_max = UNLOCK_TTL_S_MAX if action.movement is Action.UNLOCK else OTHER_TTL_S_MAX
     now_s = facts.epoch.now_s(facts.boottime_ms)
     if freshness.epoch != facts.epoch.value:
         return Code.WRONG_EPOCH

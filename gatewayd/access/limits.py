@@ -1,4 +1,4 @@
-"""How often: token buckets by the generic cell rate algorithm, and the lock-out. Pure.
+"""How often: token buckets by the generic cell rate algorithm. Pure.
 
 A bucket's state is one number, its theoretical arrival time in milliseconds of the trusted lower
 bound of UTC. That clock survives a restart and never goes back, so neither a power cut nor a clock
@@ -16,10 +16,7 @@ if TYPE_CHECKING:
     from firmware_protocol.chains import VerifiedBundle
     from gatewayd.settings import LimitSettings
 
-LOCKOUT_REFUSAL_COUNT: Final = 5
-"""Refusals for rights, window or uses before a signer has to wait."""
-LOCKOUT_INTERVAL_MS: Final = 60_000
-"""One refusal is forgiven a minute, so that a lock-out never lasts more than 5 minutes."""
+GLOBAL: Final = "global"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +26,8 @@ class Bucket:
     key: str
     burst: int
     interval_ms: int
+    refuses: bool = True
+    """False: it is drawn from, but says no to nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,32 +42,33 @@ def buckets_for(bundle: VerifiedBundle, limits: LimitSettings) -> tuple[Bucket, 
     """Return the buckets that a permitted command draws from."""
     signer, lock = bundle.signer_kid.hex(), bundle.command.lock_id.hex()
     interval_ms = limits.interval_ms
-    if bundle.proof.is_operator:
+    motor = f"motor:{lock}"
+    if bundle.is_emergency:
+        # The motor remembers these strokes, so that visits wait until it has cooled down; a rescue never does.
         return (
-            Bucket(key=f"emergency-operator:{signer}:{lock}", burst=limits.emergency_burst, interval_ms=interval_ms),
+            Bucket(key=f"emergency:{signer}:{lock}", burst=limits.emergency_burst, interval_ms=interval_ms),
+            Bucket(key=motor, burst=limits.motor_burst, interval_ms=interval_ms, refuses=False),
         )
     return (
         # One signer gets at most half of a lock's bucket: one stolen phone cannot shut the others out.
         Bucket(key=f"signer:{signer}:{lock}", burst=max(1, limits.lock_burst // 2), interval_ms=2 * interval_ms),
         Bucket(key=f"lock:{lock}", burst=limits.lock_burst, interval_ms=interval_ms),
         Bucket(key=f"provider:{bundle.proof.provider}", burst=limits.provider_burst, interval_ms=interval_ms),
-        Bucket(key="global", burst=limits.global_burst, interval_ms=interval_ms),
+        Bucket(key=GLOBAL, burst=limits.global_burst, interval_ms=interval_ms),
+        Bucket(key=motor, burst=limits.motor_burst - limits.motor_reserve, interval_ms=interval_ms),
     )
-
-
-def lockout_bucket(bundle: VerifiedBundle) -> Bucket:
-    """Return the bucket of refusals of this signer at this lock."""
-    key = f"lockout:{bundle.signer_kid.hex()}:{bundle.command.lock_id.hex()}"
-    return Bucket(key=key, burst=LOCKOUT_REFUSAL_COUNT, interval_ms=LOCKOUT_INTERVAL_MS)
 
 
 def take(buckets: Sequence[Bucket], states: Mapping[str, int], now_ms: int) -> dict[str, int] | Exhausted:
     """Draw one token from every bucket, or from none: the new states, or which one is empty."""
     taken: dict[str, int] = {}
     for bucket in buckets:
-        arrival_ms = max(states.get(bucket.key, 0), now_ms)
-        limit_ms = now_ms + (bucket.burst - 1) * bucket.interval_ms
-        if arrival_ms > limit_ms:
+        # No bucket is ever emptier than empty. What lies further ahead was written before the clock's floor was
+        # lowered, or by an emergency's strokes, and must not shut a door for years.
+        empty_ms = now_ms + bucket.burst * bucket.interval_ms
+        arrival_ms = min(max(states.get(bucket.key, 0), now_ms), empty_ms)
+        limit_ms = empty_ms - bucket.interval_ms
+        if arrival_ms > limit_ms and bucket.refuses:
             return Exhausted(key=bucket.key, retry_after_ms=arrival_ms - limit_ms)
-        taken[bucket.key] = arrival_ms + bucket.interval_ms
+        taken[bucket.key] = min(arrival_ms + bucket.interval_ms, empty_ms)
     return taken

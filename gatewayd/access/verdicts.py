@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from firmware_protocol.codes import Code
+    from gatewayd.access.lockout import Lockout
+    from gatewayd.access.uses import Use
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +19,8 @@ class Permitted:
 
     buckets: Mapping[str, int]
     """New states of the rate limits, to be written in the reservation's transaction."""
+    use: Use | None = None
+    """The use of the grant that this is, where uses are limited; to be written with them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +29,8 @@ class Denied:
 
     code: Code
     retry_after_s: int | None = None
-    buckets: Mapping[str, int] = field(default_factory=dict)
-    """New states of the lock-out, where this refusal counts towards it."""
+    lockout: Lockout | None = None
+    """What is to be remembered of the signer, where this refusal counts towards the lock-out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -137,7 +137,11 @@ class LimitsSection(Section):
     global_burst: Annotated[int, Field(ge=2, le=10_000), NO_BOOL] = 120
     """Movements at this gateway at once, 2 to 10000."""
     emergency_burst: Annotated[int, Field(ge=2, le=100), NO_BOOL] = 10
-    """Movements of one operator at one lock at once, 2 to 100; nobody else draws from it."""
+    """Movements of one operator or responder at one lock at once, 2 to 100; nobody else draws from it."""
+    motor_burst: Annotated[int, Field(ge=21, le=1_000), NO_BOOL] = 30
+    """Strokes of one lock's motor at once, whoever asks for them, 21 to 1000."""
+    motor_reserve: Annotated[int, Field(ge=1, le=20), NO_BOOL] = 10
+    """Strokes of these that only an emergency may use, 1 to 20."""
     interval_ms: Annotated[int, Field(ge=1_000, le=3_600_000), NO_BOOL] = 60_000
     """One movement comes back each so many milliseconds, 1000 to 3600000."""
 

@@ -107,7 +107,22 @@ class CommandDecided(Event):
     grant: Hex | None = None
     """Cti of the grant that it was decided under."""
     tier: Word
+    """What was in force when it was decided: the tier, the Keyset, the AuthorityState."""
+    keyset_version: Count | None = None
+    state_seq: Count | None = None
     alarm_ref: Hex | None = None
+    second_signer: Hex | None = None
+    """Where two operators signed: the other one."""
+    second_subject: Word | None = None
+
+
+class DuressSignalled(Event):
+    """Somebody signed under duress. Nobody at the door can tell: bolt, receipts and shown state are as ever."""
+
+    TYPE: ClassVar[str] = "carelock.duress.signalled"
+
+    subject: Word
+    command_id: Hex
 
 
 class CommandOutcome(Event):
@@ -241,6 +256,7 @@ EVENT_TYPES: Final[Mapping[str, type[Event]]] = MappingProxyType(
             GatewayStarted,
             GatewayHeartbeat,
             CommandDecided,
+            DuressSignalled,
             CommandOutcome,
             CommandDenied,
             LockRecorded,

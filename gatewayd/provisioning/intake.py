@@ -9,11 +9,13 @@ from firmware_protocol import cose
 from firmware_protocol.chains import verify_keyset
 from firmware_protocol.constants import OWNER_EPOCH_STEP_MAX
 from firmware_protocol.errors import RemoteProtocolError
+from firmware_protocol.orders import PairingOrder
 from gatewayd.access.trust import newer_state, own_authority
 from gatewayd.journal.events import AuthorityUpdated
 from gatewayd.provisioning.papers import Findings, ProvisioningError, check_authorities, check_homes
 from gatewayd.recorder import Page
 from gatewayd.store import locks, meta, trust
+from gatewayd.store.locks import PairedAt
 from gatewayd.store.log import load_journal
 from gatewayd.timekeeper import TimeKeeper
 
@@ -32,9 +34,18 @@ if TYPE_CHECKING:
 
 
 async def take_in(
-    papers: Papers, store: Store, *, identity: Identity, roots: Sequence[bytes], clock: Clock, entropy: Entropy
+    papers: Papers,
+    store: Store,
+    *,
+    identity: Identity,
+    roots: Sequence[bytes],
+    clock: Clock,
+    entropy: Entropy,
+    machine_boot: str = "",
 ) -> tuple[str, ...]:
     """Verify the papers and keep them durably, in one transaction; return a line for each, saying what became of it.
+
+    `machine_boot` is the machine's id of its boot, in which the installer's hour is counted; empty: there is none.
 
     Taking the same papers in again changes nothing.
 
@@ -52,6 +63,7 @@ async def take_in(
             journal=load_journal(tx, gateway_id=identity.gateway_id),
             timekeeper=TimeKeeper(clock=clock, stored=meta.load_time(tx)),
             entropy=entropy,
+            paired_at=PairedAt(machine_boot=machine_boot, boottime_ms=clock.now().boottime_ms),
         ).run()
 
     return await store.run(work)
@@ -68,6 +80,7 @@ class _Intake:
     journal: Journal
     timekeeper: TimeKeeper
     entropy: Entropy
+    paired_at: PairedAt
     findings: Findings = field(default_factory=Findings)
     lines: list[str] = field(default_factory=list)
 
@@ -85,6 +98,7 @@ class _Intake:
             self._home(home)
         if self.findings.problems:
             raise ProvisioningError(self.findings.problems)  # rolls the transaction back
+        meta.save_time(self.tx, self.timekeeper.to_store())
         return tuple(self.lines)
 
     def _keyset(self) -> Keyset | None:
@@ -159,6 +173,9 @@ class _Intake:
             self.findings.add(name, problem)
             return
         locks.save_lock_home(self.tx, home)
+        if held is None or held.owner_epoch < home.owner_epoch:
+            locks.save_paired_at(self.tx, home.lock_id, self.paired_at)
+            self.timekeeper.take_floor(_order_of(home).iat_s)
         self._saved(f"{name}, owner epoch {home.owner_epoch}")
 
     def _saved(self, name: str) -> None:
@@ -184,6 +201,11 @@ def _verified(held: bytes | None, roots: Sequence[bytes]) -> Keyset | None:
         return None if held is None else verify_keyset(held, roots=roots)
     except RemoteProtocolError:
         return None
+
+
+def _order_of(home: LockHome) -> PairingOrder:
+    """Return the order of a home whose papers have been verified."""
+    return PairingOrder.from_bytes(cose.parse(home.pairing_order, size_max=PairingOrder.SIZE_MAX).payload)
 
 
 def _epoch_problem(home: LockHome, held: LockHome) -> str | None:

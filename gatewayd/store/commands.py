@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
 
+from gatewayd.access.uses import NEVER_USED, Uses, give_back
+
 if TYPE_CHECKING:
     from gatewayd.store.database import Row, Transaction
 
@@ -35,6 +37,8 @@ class SeenCommand:
     code: int
     """Wire number of the newest code."""
     journal_index: int
+    use_name: int | None = None
+    """Which use of its grant it took (`access.uses.Use.name`); None where none is counted."""
 
 
 _COLUMNS: Final = ", ".join(field.name for field in fields(SeenCommand))
@@ -48,23 +52,16 @@ def find_seen(tx: Transaction, kid: bytes, command_id: bytes) -> SeenCommand | N
 
 
 def reserve(tx: Transaction, command: SeenCommand) -> None:
-    """Take (kid, command id) for this command; a permitted one counts as a use of its grant and stays open.
+    """Take (kid, command id) for this command; a permitted one stays open until its outcome is known.
 
     Raises:
         StoreError: MISUSE, it is taken already.
     """
     values = {field.name: getattr(command, field.name) for field in fields(SeenCommand)}
-    is_refused = command.command_seq is None
     tx.execute(
         f"INSERT INTO commands ({_COLUMNS}, closed) VALUES ({_PLACES}, :closed)",  # noqa: S608 - our own column names
-        {**values, "closed": int(is_refused)},
+        {**values, "closed": int(command.command_seq is None)},
     )
-    if not is_refused:
-        tx.execute(
-            "INSERT INTO grant_uses VALUES (?1, 1, ?2) ON CONFLICT (grant_cti) DO UPDATE "
-            "SET use_count = use_count + 1, last_utc_s = max(last_utc_s, ?2)",
-            (command.grant_cti, command.reserved_utc_s),
-        )
 
 
 def record_receipt(tx: Transaction, kid: bytes, command_id: bytes, receipt: bytes, code: int, *, closed: bool) -> None:
@@ -101,10 +98,35 @@ def note_issued(tx: Transaction, kid: bytes, lock_id: bytes, epoch: bytes, issue
     )
 
 
-def use_count(tx: Transaction, grant_cti: bytes) -> int:
-    """Return how many commands have been permitted under a grant."""
-    rows = tx.execute("SELECT use_count FROM grant_uses WHERE grant_cti = ?", (grant_cti,))
-    return rows[0][0] if rows else 0
+def load_uses(tx: Transaction, grant_cti: bytes) -> Uses:
+    """Return how often a grant has been used."""
+    rows = tx.execute("SELECT use_count, episode_ms, movement_count FROM grant_uses WHERE grant_cti = ?", (grant_cti,))
+    if not rows:
+        return NEVER_USED
+    ((count, episode_ms, movement_count),) = rows
+    return Uses(count=count, episode_ms=episode_ms, movement_count=movement_count)
+
+
+def save_uses(tx: Transaction, grant_cti: bytes, uses: Uses, utc_s: int) -> None:
+    """Keep how often a grant has been used, as of this second."""
+    tx.execute(
+        "INSERT INTO grant_uses (grant_cti, use_count, last_utc_s, episode_ms, movement_count) "
+        "VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (grant_cti) DO UPDATE SET use_count = ?2, "
+        "last_utc_s = max(last_utc_s, ?3), episode_ms = ?4, movement_count = ?5",
+        (grant_cti, uses.count, utc_s, uses.episode_ms, uses.movement_count),
+    )
+
+
+def give_back_use(tx: Transaction, kid: bytes, command_id: bytes) -> None:
+    """Undo the use that a command took: the lock has proven that nothing moved. A second time changes nothing."""
+    place = (kid, command_id)
+    for grant_cti, name, utc_s in tx.execute(
+        "SELECT grant_cti, use_name, reserved_utc_s FROM commands "
+        "WHERE kid = ? AND command_id = ? AND use_name IS NOT NULL",
+        place,
+    ):
+        save_uses(tx, grant_cti, give_back(load_uses(tx, grant_cti), name), utc_s)
+        tx.execute("UPDATE commands SET use_name = NULL WHERE kid = ? AND command_id = ?", place)
 
 
 def prune_seen(tx: Transaction, before_utc_s: int) -> None:

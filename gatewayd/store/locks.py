@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from firmware_protocol.lock_log import LogPosition
+from gatewayd.store import suspicions
 from gatewayd.store.faults import StoreCode, StoreError
 
 if TYPE_CHECKING:
@@ -29,6 +30,16 @@ class LockHome:
     """Of the order: counters begin anew with each."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedAt:
+    """When a lock's order was taken in."""
+
+    machine_boot: str
+    """The machine's id of its boot; empty where nobody noted it."""
+    boottime_ms: int
+    """CLOCK_BOOTTIME in that boot."""
+
+
 def save_lock_home(tx: Transaction, home: LockHome) -> None:
     """Keep a lock's home. A higher owner epoch begins its session and command counters anew.
 
@@ -46,6 +57,7 @@ def save_lock_home(tx: Transaction, home: LockHome) -> None:
             (home.owner_epoch, home.lock_id),
         )
         tx.execute("DELETE FROM volatile WHERE name = ?", (_counter_name(home.lock_id),))
+        suspicions.clear(tx, home.lock_id)  # whoever held our keys for this lock holds nothing now
     tx.execute(
         "INSERT INTO lock_homes (lock_id, pairing_order, door) VALUES (?1, ?2, ?3) ON CONFLICT (lock_id) DO UPDATE "
         "SET pairing_order = ?2, door = ?3 WHERE pairing_order <> ?2 OR door <> ?3",
@@ -59,6 +71,20 @@ def load_lock_homes(tx: Transaction) -> tuple[LockHome, ...]:
         "SELECT lock_id, pairing_order, door, owner_epoch FROM lock_homes JOIN locks USING (lock_id) ORDER BY lock_id"
     )
     return tuple(LockHome(lock_id=row[0], pairing_order=row[1], door=row[2], owner_epoch=row[3]) for row in rows)
+
+
+def save_paired_at(tx: Transaction, lock_id: bytes, paired_at: PairedAt) -> None:
+    """Note when a lock's order was taken in."""
+    tx.execute(
+        "UPDATE lock_homes SET paired_machine_boot = ?, paired_boottime_ms = ? WHERE lock_id = ?",
+        (paired_at.machine_boot, paired_at.boottime_ms, lock_id),
+    )
+
+
+def load_paired_at(tx: Transaction) -> dict[bytes, PairedAt]:
+    """Return when each lock's order was taken in."""
+    rows = tx.execute("SELECT lock_id, paired_machine_boot, paired_boottime_ms FROM lock_homes")
+    return {row[0]: PairedAt(machine_boot=row[1], boottime_ms=row[2]) for row in rows}
 
 
 def reserve_session_ctr(tx: Transaction, lock_id: bytes) -> int:

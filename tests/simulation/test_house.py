@@ -14,7 +14,7 @@ from firmware_protocol.codes import Code
 from firmware_protocol.cose import kid_of
 from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.relay import AnswerKind
-from firmware_protocol.vocabulary import Role, Tier
+from firmware_protocol.vocabulary import Action, OfflineClass, Role, Tier
 from gatewayd.overview import Overview
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.memory_world import NOW_S, PROVIDER, MemoryWorld
@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 
 async def given_time(seconds: float = 2) -> None:
     await asyncio.sleep(seconds)
+
+
+async def until_ready(world: MemoryWorld) -> None:
+    """Wait for the lock alone, where there is no central log to wait for."""
+    async with asyncio.timeout(300):
+        while world.house is None or not all(link.ready for link in world.house.links.values()):
+            await asyncio.sleep(0.1)
 
 
 # Signed objects.
@@ -253,6 +260,50 @@ def test_two_operators_are_asked_for_where_no_alarm_is_named(tmp_path: Path) -> 
     run_virtual(story())
 
 
+def test_two_operators_open_where_no_alarm_is_open_and_both_are_named(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 43)
+        async with world.gateway():
+            await world.settled()
+            receipts = await world.unlock_together()
+            assert [receipt.code for receipt in receipts] == [Code.PERMITTED, Code.DONE]
+            await world.settled()
+            (decided,) = (
+                event["data"]
+                for event in world.events()
+                if event["type"] == "carelock.command.decided" and event["data"]["code"] == Code.PERMITTED.dotted
+            )
+            assert (decided["subject"], decided["second_subject"]) == ("olga", "otto")
+
+    run_virtual(story())
+
+
+# Duress.
+
+
+def test_under_duress_the_door_opens_as_ever_and_the_centre_hears_of_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 44)
+        async with world.gateway():
+            await world.settled()
+            carer = world.carer()
+            forced = await world.visit_with(
+                lambda challenge: world.unlock_bundle(carer, challenge, action=Action.UNLOCK_UNDER_DURESS)
+            )
+            world.relock()
+            await given_time()
+            plain = await world.visit(carer)
+            assert [each.code for each in forced.receipts] == [each.code for each in plain.receipts]
+            await world.settled()
+            (call,) = (event for event in world.events() if event["type"] == "carelock.duress.signalled")
+            assert call["priority"]
+            assert call["data"]["subject"] == "anna"
+            decided = [event["data"] for event in world.events() if event["type"] == "carelock.command.decided"]
+            assert [each["action"] for each in decided] == ["unlock", "unlock"]
+
+    run_virtual(story())
+
+
 # A failing disk.
 
 
@@ -452,6 +503,64 @@ def test_a_copied_card_makes_the_true_gateway_suspect(tmp_path: Path) -> None:
             assert house.statements.tier() is Tier.SUSPECT
             assert not house.links[world.home.lock_id].ready
             await world.kill_gateway()
+
+    run_virtual(story())
+
+
+def test_suspicion_outlives_restarts_and_ends_with_a_pairing_order_of_a_higher_epoch(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 45)
+        async with world.gateway() as house:
+            await world.settled()
+            await house.base.suspicion.enter("link.clone_suspect", world.home.lock_id)
+            await world.kill_gateway()
+            restarted = await world.start_gateway()
+            assert restarted.statements.tier() is Tier.SUSPECT
+            await world.settled()
+            assert (await world.visit(world.carer())).final is Code.TIER
+            responder = world.carer("rita", offline_class=OfflineClass.RESPONDER)
+            assert (await world.visit(responder)).final is Code.DONE
+            assert (await world.unlock_together())[-1].code is Code.DONE
+            await world.kill_gateway()
+            await world.provision(owner_epoch=1)
+            restarted = await world.start_gateway()
+            assert restarted.statements.tier() is Tier.SUSPECT
+            await world.kill_gateway()
+            await world.provision(owner_epoch=2)
+            restarted = await world.start_gateway()
+            assert restarted.statements.tier() is not Tier.SUSPECT
+
+    run_virtual(story())
+
+
+def test_in_a_new_home_without_internet_the_installer_tries_the_door_for_an_hour(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 46)
+        world.disconnect_central()
+        async with world.gateway() as house:
+            await until_ready(world)
+            assert house.statements.tier() is Tier.COLD
+            installer = world.office.installer(world.home, "ivar", now_s=NOW_S)
+            assert (await world.visit(installer)).final is Code.DONE
+            assert (await world.visit(world.carer())).final is Code.TIER
+            await given_time(3_600)
+            world.relock()
+            assert (await world.visit(installer)).final is Code.TIER
+
+    run_virtual(story())
+
+
+def test_attack_a_reboot_of_the_machine_renews_no_installers_hour(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 47)
+        world.disconnect_central()
+        async with world.gateway():
+            await world.kill_gateway()
+            world.machine_boot = "the next boot"
+            await world.start_gateway()
+            await until_ready(world)
+            installer = world.office.installer(world.home, "ivar", now_s=NOW_S)
+            assert (await world.visit(installer)).final is Code.TIER
 
     run_virtual(story())
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 from firmware_protocol.chains import Known, VerifiedBundle, verify_bundle, verify_keyset
 from firmware_protocol.signed import open_signed
 from firmware_protocol.statements import AuthorityState
-from firmware_protocol.vocabulary import Role, Tier
+from firmware_protocol.vocabulary import Action, Role, Tier
 from gatewayd.access.decide import Facts
 from gatewayd.access.freshness import Epoch, FreshnessFacts
+from gatewayd.access.lockout import NEVER_REFUSED
+from gatewayd.access.uses import NEVER_USED
 from gatewayd.settings import LimitSettings
 from gatewayd.timekeeping import TimeInterval
-from simulator.office import Holder, Home, Office, unlock_at_door, unlock_over_mqtt
+from simulator.office import Holder, Home, Office, unlock_at_door, unlock_over_mqtt, unlock_together
 
 if TYPE_CHECKING:
     from firmware_protocol.tokens import Keyset
@@ -51,14 +53,27 @@ class TestHome:
         signed = self.office.grant(self.home, PROVIDER, "anna", **options)
         return self.office.carer(self.home, PROVIDER, "anna", now_s=NOW_S, grant=signed)
 
-    def at_door(self, holder: Holder, *, challenge: str = "challenge", command: str = "command") -> VerifiedBundle:
+    def at_door(
+        self,
+        holder: Holder,
+        *,
+        challenge: str = "challenge",
+        command: str = "command",
+        action: Action = Action.UNLOCK,
+    ) -> VerifiedBundle:
         raw = unlock_at_door(
             holder,
             self.home,
             challenge=self.office.token(challenge),
             command_id=self.office.token(command),
             now_s=NOW_S,
+            action=action,
         )
+        return verify_bundle(raw, known=self.known)
+
+    def together(self, first: Holder, second: Holder, **options: Any) -> VerifiedBundle:
+        chosen: dict[str, Any] = {"epoch": self.epoch.value, "issued_s": 100, "now_s": NOW_S} | options
+        raw = unlock_together(first, second, self.home, command_id=self.office.token("command"), **chosen)
         return verify_bundle(raw, known=self.known)
 
     def over_mqtt(self, holder: Holder, *, command: str = "command", **options: Any) -> VerifiedBundle:
@@ -82,7 +97,9 @@ class TestHome:
             state=None,
             freshness=self.freshness(),
             seen=None,
-            use_count=0,
+            uses=NEVER_USED,
+            lockout=NEVER_REFUSED,
+            installer_cti=None,
             alarm_open=False,
             bucket_states={},
             limits=LimitSettings(),

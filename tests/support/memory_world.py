@@ -19,7 +19,7 @@ from firmware_protocol.relay import AnswerKind, RelayAnswer
 from firmware_protocol.signed import open_signed
 from firmware_protocol.statements import CommandReceipt, GatewayInfo
 from firmware_protocol.topics import Topics
-from firmware_protocol.vocabulary import Bolt, Role
+from firmware_protocol.vocabulary import Action, Bolt, Role
 from gatewayd.house import House, Plan, Seams, open_house
 from gatewayd.identity import Identity
 from gatewayd.link.radio import RadioError
@@ -35,7 +35,7 @@ from simulator.flash_media import MemoryMedium
 from simulator.lock import SimulatedLock
 from simulator.lock_keys import LockKeys
 from simulator.mechanics import Mechanics
-from simulator.office import Holder, Office, unlock_at_door, unlock_over_mqtt
+from simulator.office import Holder, Office, unlock_at_door, unlock_over_mqtt, unlock_together
 from simulator.phone import Phone, verify_door
 from simulator.seams import LoopScheduler
 from tests.support.faulty_disk import FaultyDisk
@@ -114,16 +114,17 @@ class MemoryWorld:
         await store.run(lambda tx: tx.execute("UPDATE lock_homes SET door = ?", (door,)))
         await store.close()
 
-    async def provision(self) -> None:
-        """Make the store and take the home's papers in, as an installer does."""
-        await self.make_store()
+    async def provision(self, *, owner_epoch: int = 1) -> None:
+        """Take the home's papers in, as an installer does; make the store if there is none."""
+        if not self.store_path.exists():
+            await self.make_store()
         store = Store.open(self.store_path, executor=InlineExecutor())
         papers = Papers.model_construct(
             keyset=self.keyset,
             authorities=(self.office.authority(self.home, PROVIDER, now_s=NOW_S),),
             state=self.office.state(self.home, now_s=NOW_S),
             doors=(self.door,),
-            pairing_orders=(self.office.pairing_order(self.home, now_s=NOW_S),),
+            pairing_orders=(self.office.pairing_order(self.home, now_s=NOW_S, owner_epoch=owner_epoch),),
         )
         await take_in(
             papers,
@@ -132,6 +133,7 @@ class MemoryWorld:
             roots=self.office.root_public_keys,
             clock=self.clock,
             entropy=self.entropy,
+            machine_boot=self.machine_boot,
         )
         await store.close()
 
@@ -217,10 +219,15 @@ class MemoryWorld:
         """Let a carer unlock at the door, over the lock's relay."""
         return await self.visit_with(lambda challenge: self.unlock_bundle(holder, challenge))
 
-    def unlock_bundle(self, holder: Holder, challenge: bytes) -> bytes:
+    def unlock_bundle(self, holder: Holder, challenge: bytes, *, action: Action = Action.UNLOCK) -> bytes:
         """Return a new command of this carer's over a challenge, with its whole chain."""
         return unlock_at_door(
-            holder, self.home, challenge=challenge, command_id=self.entropy.token(16), now_s=self.utc_s()
+            holder,
+            self.home,
+            challenge=challenge,
+            command_id=self.entropy.token(16),
+            now_s=self.utc_s(),
+            action=action,
         )
 
     async def visit_with(self, make_bundle: object) -> Visit:
@@ -272,6 +279,24 @@ class MemoryWorld:
             now_s=self.utc_s(),
             alarm_ref=alarm_ref,
         )
+        return await self.command(bundle)
+
+    async def unlock_together(self, first: str = "olga", second: str = "otto") -> list[CommandReceipt]:
+        """Let two operators unlock over MQTT where no alarm is open, and return the receipts that came."""
+        info, now_s = await self.ask_info(), self.utc_s()
+        bundle = unlock_together(
+            self.office.operator(first, now_s=now_s),
+            self.office.operator(second, now_s=now_s),
+            self.home,
+            epoch=info.locks[0].epoch,
+            issued_s=info.locks[0].now_s,
+            command_id=self.entropy.token(16),
+            now_s=now_s,
+        )
+        return await self.command(bundle)
+
+    async def command(self, bundle: bytes) -> list[CommandReceipt]:
+        """Send a bundle over MQTT and return the receipts that came."""
         self.send(self.topics.command, bundle)
         receipts = [await self.next_receipt()]
         if receipts[0].code.dotted == "outcome.permitted":

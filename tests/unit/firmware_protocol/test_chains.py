@@ -10,7 +10,9 @@ import pytest
 
 from firmware_protocol import cbor, cose
 from firmware_protocol.chains import (
+    PROOF_COUNT_MAX,
     Known,
+    Proofs,
     VerifiedBundle,
     make_bundle,
     open_by_role,
@@ -176,11 +178,36 @@ def test_a_cached_grant_and_authority_leave_the_command_alone_in_the_bundle() ->
     assert verify_bundle(bundle, known=knowing) == verify_bundle(carer_bundle(), known=known())
 
 
-def test_an_authority_in_the_bundle_goes_before_a_cached_one() -> None:
-    assert CARER.authority is not None
+@pytest.mark.parametrize(
+    ("given_s", "held_s", "used_s"),
+    [
+        pytest.param(NOW_S, NOW_S + 1, NOW_S + 1, id="the held one is newer"),
+        pytest.param(NOW_S + 1, NOW_S, NOW_S + 1, id="the presented one is newer"),
+    ],
+)
+def test_the_newer_authority_counts_whoever_brings_it(given_s: int, held_s: int, used_s: int) -> None:
+    given, held = (OFFICE.authority(HOME, "care-north", now_s=issued_s) for issued_s in (given_s, held_s))
+    proof = verify_grant(CARER.grant, given, known=known(authorities=[held]))
+    assert proof.authority is not None
+    assert proof.authority.iat_s == used_s - 60
+    assert proof.authority_raw == (given if used_s == given_s else held)
+
+
+def test_attack_an_older_authority_in_the_bundle_brings_no_right_back_that_was_taken_away() -> None:
+    narrowed = OFFICE.authority(HOME, "care-north", now_s=NOW_S + 1, rights=Rights.LOCK)
+    proof = verify_grant(CARER.grant, CARER.authority, known=known(authorities=[narrowed]))
+    assert proof.rights == Rights.LOCK
+
+
+def test_of_two_authorities_of_one_second_the_held_one_counts() -> None:
     other = OFFICE.authority(HOME, "care-north", now_s=NOW_S, rights=Rights.LOCK)
-    verified = verify_bundle(carer_bundle(), known=known(authorities=[other]))
-    assert verified.proof.rights == Rights.UNLOCK | Rights.LOCK
+    assert verify_grant(CARER.grant, other, known=known(authorities=[CARER.authority or b""])).rights != Rights.LOCK
+
+
+def test_a_held_authority_that_this_keyset_does_not_bear_out_stands_in_nobodys_way() -> None:
+    theirs = Office(b"an earlier office").authority(HOME, "care-north", now_s=NOW_S + 9)
+    knowing = Known(keyset=KEYSET, find_grant=lambda _: None, find_authority=lambda _: theirs)
+    assert verify_grant(CARER.grant, CARER.authority, known=knowing).authority_raw == CARER.authority
 
 
 # --------------------------------------------------------------------------------------------- delegation only narrows
@@ -410,13 +437,106 @@ def test_attack_a_cache_that_answers_with_another_grant_than_was_named() -> None
     assert refusal_of_bundle(make_bundle(CARER.sign(command())), lying) is Code.UNKNOWN_SIGNER
 
 
-def test_a_command_of_several_signers_is_refused_in_this_version() -> None:
-    signed = sign_many(command(), [CARER.key, OPERATOR.key])
-    assert refusal_of_bundle(CARER.bundle(signed)) is Code.UNKNOWN_SIGNER
+# Two operators.
+
+SECOND = OFFICE.operator("operator-4", now_s=NOW_S)
 
 
-def test_attack_a_command_of_several_signers_where_the_only_one_is_right() -> None:
-    assert refusal_of_bundle(CARER.bundle(sign_many(command(), [CARER.key]))) is Code.UNKNOWN_SIGNER
+def together(**changes: object) -> Command:
+    named = {"grant_sha256": OPERATOR.grant_sha256, "second_grant_sha256": SECOND.grant_sha256} | changes
+    return command(OPERATOR, **named)
+
+
+def pair_bundle(signed: bytes | None = None, *grants: bytes) -> bytes:
+    signed = sign_many(together(), [OPERATOR.key, SECOND.key]) if signed is None else signed
+    return make_bundle(signed, *(grants or (OPERATOR.grant, SECOND.grant)))
+
+
+def test_two_operators_sign_one_command() -> None:
+    verified = verify_bundle(pair_bundle(), known=known())
+    assert verified.signer_kid == cose.kid_of(public(OPERATOR.key))
+    assert verified.second is not None
+    assert [proof.sha256 for proof in verified.proofs] == [OPERATOR.grant_sha256, SECOND.grant_sha256]
+    assert verified.is_emergency
+
+
+DIRECT = Holder(key=CARER.key, grant=direct_grant())
+PAIRS: Mapping[str, Callable[[], bytes]] = {
+    "signatures in the other order": lambda: pair_bundle(sign_many(together(), [SECOND.key, OPERATOR.key])),
+    "one signature twice": lambda: pair_bundle(sign_many(together(), [OPERATOR.key, OPERATOR.key])),
+    "one operator's grant twice": lambda: pair_bundle(
+        sign_many(together(second_grant_sha256=OPERATOR.grant_sha256), [OPERATOR.key, OPERATOR.key]),
+        OPERATOR.grant,
+        OPERATOR.grant,
+    ),
+    "a stranger beside the first": lambda: pair_bundle(sign_many(together(), [OPERATOR.key, STRANGER])),
+    "the grants in the other order": lambda: pair_bundle(None, SECOND.grant, OPERATOR.grant),
+    "grants that it does not name": lambda: pair_bundle(
+        sign_many(together(grant_sha256=bytes(32)), [OPERATOR.key, SECOND.key])
+    ),
+    "no second grant named": lambda: pair_bundle(
+        sign_many(together(second_grant_sha256=None), [OPERATOR.key, SECOND.key])
+    ),
+    "a carer as the second": lambda: pair_bundle(
+        sign_many(together(), [OPERATOR.key, DIRECT.key]), OPERATOR.grant, DIRECT.grant
+    ),
+    "a carer as the first": lambda: pair_bundle(
+        sign_many(together(), [DIRECT.key, SECOND.key]), DIRECT.grant, SECOND.grant
+    ),
+}
+
+
+@pytest.mark.parametrize("bundle", PAIRS.values(), ids=PAIRS)
+def test_attack_what_looks_like_two_operators(bundle: Callable[[], bytes]) -> None:
+    assert refusal_of_bundle(bundle()) is Code.UNKNOWN_SIGNER
+
+
+COUNTS: Mapping[str, Callable[[], bytes]] = {
+    "one grant": lambda: pair_bundle(None, OPERATOR.grant),
+    "one signature": lambda: pair_bundle(sign_many(together(), [OPERATOR.key])),
+    "a third signature": lambda: pair_bundle(sign_many(together(), [OPERATOR.key, SECOND.key, STRANGER])),
+}
+
+
+@pytest.mark.parametrize("bundle", COUNTS.values(), ids=COUNTS)
+def test_attack_two_operators_who_are_more_or_fewer(bundle: Callable[[], bytes]) -> None:
+    assert refusal_of_bundle(bundle()) is Code.MISSING_GRANT
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_attack_a_forged_signature_of_one_of_two(which: int) -> None:
+    signed = sign_many(together(), [OPERATOR.key, SECOND.key])
+    signature = cose.parse(signed, size_max=1_024).signatures[which].signature
+    assert refusal_of_bundle(pair_bundle(signed.replace(signature, bytes(64)))) is Code.BAD_SIGNATURE
+
+
+def test_attack_one_operator_signs_what_names_two() -> None:
+    assert refusal_of_bundle(OPERATOR.bundle(OPERATOR.sign(together()))) is Code.UNKNOWN_SIGNER
+
+
+# What has been verified is not verified again.
+
+
+def test_a_grant_is_verified_once_and_found_by_its_very_bytes() -> None:
+    knowing = known()
+    first = verify_grant(CARER.grant, CARER.authority, known=knowing)
+    assert verify_grant(bytes(CARER.grant), CARER.authority, known=knowing) is first
+
+
+def test_attack_what_was_refused_is_never_remembered() -> None:
+    knowing = known()
+    forged = sign(open_signed(Grant, CARER.grant, public(PROVIDER_KEY)), STRANGER)
+    for _ in range(2):
+        assert refusal_of_grant(forged, CARER.authority, knowing) is Code.BAD_SIGNATURE
+
+
+def test_remembered_grants_are_bounded_and_the_oldest_goes() -> None:
+    proofs, proof = Proofs(), verify_grant(CARER.grant, CARER.authority, known=known())
+    for number in range(PROOF_COUNT_MAX + 1):
+        proofs.keep(number.to_bytes(2, "big"), None, None, proof)
+    assert proofs.find(bytes(2), None, None) is None
+    assert proofs.find(b"\x00\x01", None, None) is proof
+    assert proofs.find(PROOF_COUNT_MAX.to_bytes(2, "big"), None, None) is proof
 
 
 def test_attack_a_delegated_grant_of_several_signers() -> None:

@@ -64,7 +64,7 @@ def test_an_alarm_reference_is_carried_where_there_is_one() -> None:
 
 BAD_FIELDS: dict[str, tuple[int, object]] = {
     "no action": (3, 0),
-    "an action of a later version": (3, 3),
+    "an action of a later version": (3, 4),
     "true as the action": (3, True),
     "a lock id of 7 bytes": (1, bytes(7)),
     "a lock id of 9 bytes": (1, bytes(9)),

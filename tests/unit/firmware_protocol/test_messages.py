@@ -137,6 +137,12 @@ def test_what_a_lock_may_say_arrives_as_it_was_said(message: Message) -> None:
     assert decode_record(encode_record(message, 0xFFFF), FROM_LOCK) == (0xFFFF, message)
 
 
+def test_attack_the_lock_is_never_told_that_somebody_is_forced() -> None:
+    fields = {**cbor.decode(COMMAND.to_bytes(), size_max=512), 1: 3}  # type: ignore[dict-item]  # a record is a map
+    with pytest.raises(RemoteProtocolError, match="malformed"):
+        LockCommand.from_bytes(cbor.encode(fields))
+
+
 @pytest.mark.parametrize("message", LOCKS, ids=name)
 def test_attack_a_gateway_cannot_speak_as_a_lock(message: Message) -> None:
     with pytest.raises(RemoteProtocolError, match="unsupported_type"):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CTI, LOCK_ID = bytes(range(16)), bytes(range(8))
 
 NUMBERS: dict[type[IntEnum], dict[str, int]] = {
-    Action: {"UNLOCK": 1, "LOCK": 2},
+    Action: {"UNLOCK": 1, "LOCK": 2, "UNLOCK_UNDER_DURESS": 3},
     OfflineClass: {"ONLINE": 0, "SHIFT": 1, "RESPONDER": 2},
     Role: {"ROOT": 1, "AUTHORITY": 2, "ALARM": 3, "INTAKE": 4, "STATUS": 5, "PAIRING": 6, "RECEIPT": 7},
     Tier: {"FRESH": 0, "STALE": 1, "COLD": 2, "SUSPECT": 3},
@@ -45,9 +45,15 @@ def test_each_right_is_one_bit() -> None:
     assert {right.name: int(right) for right in Rights} == {"UNLOCK": 1, "LOCK": 2, "SERVICE": 4}
 
 
-def test_every_action_needs_a_right_of_its_own() -> None:
+def test_every_movement_needs_a_right_of_its_own() -> None:
     assert RIGHT_FOR.keys() == set(Action)
-    assert len(set(RIGHT_FOR.values())) == len(Action)
+    movements = {action for action in Action if action.movement is action}
+    assert len({RIGHT_FOR[movement] for movement in movements}) == len(movements)
+
+
+def test_under_duress_the_lock_is_told_and_the_grant_is_asked_what_an_unlock_would_be() -> None:
+    assert Action.UNLOCK_UNDER_DURESS.movement is Action.UNLOCK
+    assert RIGHT_FOR[Action.UNLOCK_UNDER_DURESS] is RIGHT_FOR[Action.UNLOCK]
 
 
 def test_a_lock_is_blinded_by_the_grant_that_names_it() -> None:

@@ -61,7 +61,7 @@ class Walk:
 
     def send(self, seq: int, id_seq: int) -> None:
         gateway = self.live()
-        action = self._random.choice(list(Action))
+        action = self._random.choice([Action.UNLOCK, Action.LOCK])
         before_up_ms = self._bench.lock.up_ms + 1_000
         gateway.session.send(lock_command(seq, action=action, before_up_ms=before_up_ms, id_seq=id_seq), corr=1)
         gateway.exchange()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -10,13 +11,18 @@ from firmware_protocol.codes import Code
 from firmware_protocol.cose import kid_of
 from firmware_protocol.vocabulary import Action, OfflineClass, Rights, Tier
 from gatewayd.access.checks import Check
-from gatewayd.access.decide import Facts, decide, judge_each
-from gatewayd.access.limits import LOCKOUT_REFUSAL_COUNT
+from gatewayd.access.decide import Facts, decide, is_call_for_help, judge_each
+from gatewayd.access.limits import buckets_for
+from gatewayd.access.lockout import FREE_COUNT, Lockout
 from gatewayd.access.seen import Seen
+from gatewayd.access.uses import SINGLE, Use, Uses
 from gatewayd.access.verdicts import Denied, Permitted, Repeated
 from gatewayd.settings import LimitSettings
 from gatewayd.timekeeping import TRUSTED_WIDTH_MS_MAX, TimeInterval
 from tests.support.homes import BOOTTIME_MS, NOW_S, PROVIDER, TestHome
+
+if TYPE_CHECKING:
+    from firmware_protocol.chains import VerifiedBundle
 
 HOME = TestHome.make()
 DAY_S = 24 * 3_600
@@ -328,8 +334,17 @@ def test_without_trusted_time_a_window_that_is_over_stays_over() -> None:
 
 def test_uses_run_out() -> None:
     bundle = HOME.at_door(HOME.carer(use_count_max=2))
-    assert code_of(bundle, HOME.facts(use_count=1)) is Code.PERMITTED
-    assert code_of(bundle, HOME.facts(use_count=2)) is Code.USES_SPENT
+    assert code_of(bundle, HOME.facts(uses=Uses(count=1))) is Code.PERMITTED
+    assert code_of(bundle, HOME.facts(uses=Uses(count=2))) is Code.USES_SPENT
+
+
+def test_a_use_is_counted_with_the_permission_and_only_where_uses_are_limited() -> None:
+    limited = decide(HOME.at_door(HOME.carer(use_count_max=2)), HOME.facts(uses=Uses(count=1)))
+    assert isinstance(limited, Permitted)
+    assert limited.use == Use(after=Uses(count=2), name=SINGLE)
+    unlimited = decide(HOME.at_door(HOME.carer()), HOME.facts())
+    assert isinstance(unlimited, Permitted)
+    assert unlimited.use is None
 
 
 def test_an_operator_without_an_alarm_needs_a_second_one() -> None:
@@ -342,6 +357,96 @@ def test_an_operator_naming_an_alarm_that_is_not_open_is_refused() -> None:
     assert code_of(bundle, HOME.facts(alarm_open=False)) is Code.ALARM_NOT_OPEN
 
 
+# Two operators.
+
+
+def pair(first: str = "olga", second: str = "otto", **options: Any) -> VerifiedBundle:
+    office = HOME.office
+    return HOME.together(office.operator(first, now_s=NOW_S), office.operator(second, now_s=NOW_S, **options))
+
+
+@pytest.mark.parametrize("tier", list(Tier))
+def test_two_operators_open_in_every_tier_where_no_alarm_is_open(tier: Tier) -> None:
+    time = at(NOW_S) if tier in {Tier.FRESH, Tier.STALE} else untrusted(NOW_S - 5 * DAY_S)
+    assert code_of(pair(), HOME.facts(tier=tier, time=time)) is Code.PERMITTED
+
+
+def test_attack_one_person_with_two_keys_is_one_operator() -> None:
+    office, key = HOME.office, HOME.office.signing_key("a second key of olga's")
+    own = office.operator("olga", now_s=NOW_S)
+    bundle = HOME.together(own, office.operator("olga", now_s=NOW_S, key=key))
+    assert code_of(bundle, HOME.facts()) is Code.SECOND_OPERATOR_NEEDED
+    assert code_of(bundle, HOME.facts(alarm_open=True)) is Code.PERMITTED
+
+
+def test_the_second_operators_grant_must_hold_too() -> None:
+    assert code_of(pair(life_s=60), HOME.facts()) is Code.EXPIRED
+    assert code_of(pair(life_s=62), HOME.facts()) is Code.PERMITTED
+    assert code_of(pair(life_s=13 * 3_600 + 1), HOME.facts()) is Code.TTL_TOO_LONG
+    assert code_of(pair(rights=Rights.LOCK), HOME.facts()) is Code.RIGHTS
+
+
+def test_a_revoked_second_operator_is_none() -> None:
+    bundle = pair()
+    assert bundle.second is not None
+    revoked = HOME.state(revoked_kids=(kid_of(bundle.second.holder_key),))
+    assert code_of(bundle, HOME.facts(state=revoked)) is Code.REVOKED
+
+
+# Duress.
+
+
+def test_a_command_under_duress_is_judged_as_the_unlock_that_it_looks_like() -> None:
+    forced = HOME.at_door(HOME.carer(), action=Action.UNLOCK_UNDER_DURESS)
+    verdict = decide(forced, HOME.facts())
+    assert verdict == decide(HOME.at_door(HOME.carer()), HOME.facts())
+    assert is_call_for_help(forced, HOME.freshness(), verdict)
+    assert not is_call_for_help(HOME.at_door(HOME.carer()), HOME.freshness(), verdict)
+    lacking = HOME.at_door(HOME.carer(rights=Rights.LOCK), action=Action.UNLOCK_UNDER_DURESS)
+    assert code_of(lacking, HOME.facts()) is Code.RIGHTS
+
+
+def test_a_refusal_under_duress_calls_for_help_all_the_same() -> None:
+    forced = HOME.at_door(HOME.carer(windows=()), action=Action.UNLOCK_UNDER_DURESS)
+    assert is_call_for_help(forced, HOME.freshness(), decide(forced, HOME.facts()))
+
+
+def test_under_duress_an_epoch_command_lives_no_longer_than_an_unlock() -> None:
+    for ttl_s, code in ((60, Code.PERMITTED), (61, Code.TTL_TOO_LONG)):
+        bundle = HOME.over_mqtt(HOME.carer(), ttl_s=ttl_s, action=Action.UNLOCK_UNDER_DURESS)
+        assert code_of(bundle, HOME.facts()) is code
+
+
+@pytest.mark.parametrize("code", [Code.WRONG_AUDIENCE, Code.ID_REUSED])
+def test_attack_bytes_that_anybody_can_send_again_raise_no_call_for_help(code: Code) -> None:
+    forced = HOME.at_door(HOME.carer(), action=Action.UNLOCK_UNDER_DURESS)
+    assert not is_call_for_help(forced, HOME.freshness(), Denied(code=code))
+    assert not is_call_for_help(forced, HOME.freshness(), Repeated(receipt=b""))
+    stale = HOME.freshness(challenge_learned_ms=None)
+    assert not is_call_for_help(forced, stale, Denied(code=Code.CHALLENGE_UNKNOWN))
+
+
+# The installer.
+
+
+def test_the_installer_whom_the_pairing_order_names_may_try_the_lock_without_trusted_time() -> None:
+    installer = HOME.office.installer(HOME.home, "ivar", now_s=NOW_S)
+    bundle, cold = HOME.at_door(installer), HOME.facts(tier=Tier.COLD, time=untrusted(NOW_S - DAY_S))
+    named = HOME.office.installer_cti(HOME.home, 1)
+    assert code_of(bundle, cold) is Code.TIER
+    assert code_of(bundle, replace(cold, installer_cti=bytes(16))) is Code.TIER
+    assert code_of(bundle, replace(cold, installer_cti=named)) is Code.PERMITTED
+    assert code_of(bundle, replace(cold, installer_cti=named, tier=Tier.SUSPECT)) is Code.TIER
+    over = replace(cold, installer_cti=named, time=untrusted(bundle.proof.exp_s))
+    assert code_of(bundle, over) is Code.EXPIRED
+
+
+def test_the_installers_grant_is_an_ordinary_one_once_time_is_trusted() -> None:
+    bundle = HOME.at_door(HOME.office.installer(HOME.home, "ivar", now_s=NOW_S))
+    assert code_of(bundle, HOME.facts()) is Code.PERMITTED
+    assert code_of(bundle, HOME.facts(tier=Tier.STALE)) is Code.PERMITTED
+
+
 # Limits.
 
 
@@ -349,8 +454,10 @@ def spend(bundle: object, facts: Facts, count: int) -> Facts:
     for _ in range(count):
         verdict = decide(bundle, facts)  # type: ignore[arg-type]  # tests pass what TestHome made
         assert isinstance(verdict, Permitted | Denied)
-        merged = dict(facts.bucket_states) | dict(verdict.buckets)
-        facts = replace(facts, bucket_states=merged)
+        if isinstance(verdict, Permitted):
+            facts = replace(facts, bucket_states=dict(facts.bucket_states) | dict(verdict.buckets))
+        elif verdict.lockout is not None:
+            facts = replace(facts, lockout=verdict.lockout)
     return facts
 
 
@@ -400,15 +507,79 @@ def test_an_operator_has_a_budget_too() -> None:
     assert code_of(bundle, spend(bundle, facts, 2)) is Code.RATE_LIMITED
 
 
-def test_five_refusals_for_rights_lock_a_signer_out() -> None:
-    wrong = HOME.at_door(HOME.carer(rights=Rights.LOCK))
-    almost = spend(wrong, HOME.facts(), LOCKOUT_REFUSAL_COUNT - 1)
-    assert code_of(wrong, almost) is Code.RIGHTS
-    denied = decide(wrong, spend(wrong, HOME.facts(), LOCKOUT_REFUSAL_COUNT))
+def test_a_responder_draws_from_nobody_elses_budget_and_nobody_from_theirs() -> None:
+    limits = LimitSettings(lock_burst=2, provider_burst=2, global_burst=2)
+    spent = spend(HOME.at_door(HOME.carer()), HOME.facts(limits=limits), 1)
+    responder = HOME.at_door(HOME.carer(offline_class=OfflineClass.RESPONDER))
+    facts = HOME.facts(limits=limits, bucket_states=dict(spent.bucket_states) | {"global": NOW_S * 1_000 + 10**9})
+    assert code_of(responder, facts) is Code.PERMITTED
+
+
+def test_a_motor_that_rescuers_have_worn_hot_waits_for_carers_and_never_for_rescuers() -> None:
+    limits = LimitSettings(motor_burst=4, motor_reserve=2, emergency_burst=100)
+    rescue = HOME.over_mqtt(HOME.office.operator("olga", now_s=NOW_S), alarm_ref=bytes(16))
+    visit, facts = HOME.at_door(HOME.carer()), HOME.facts(limits=limits, alarm_open=True)
+    assert code_of(visit, spend(rescue, facts, 1)) is Code.PERMITTED
+    assert code_of(visit, spend(rescue, facts, 2)) is Code.RATE_LIMITED
+    hot = spend(rescue, facts, 50)
+    assert code_of(rescue, hot) is Code.PERMITTED
+    assert code_of(visit, replace(hot, time=at(NOW_S + 2 * 60))) is Code.RATE_LIMITED
+    assert code_of(visit, replace(hot, time=at(NOW_S + 3 * 60))) is Code.PERMITTED
+
+
+def test_visits_leave_the_motor_its_reserve() -> None:
+    limits = LimitSettings(lock_burst=100, motor_burst=4, motor_reserve=2)
+    visit = HOME.at_door(HOME.carer())
+    assert code_of(visit, spend(visit, HOME.facts(limits=limits), 1)) is Code.PERMITTED
+    assert code_of(visit, spend(visit, HOME.facts(limits=limits), 2)) is Code.RATE_LIMITED
+
+
+def test_a_bucket_written_under_a_clock_that_was_years_ahead_shuts_no_door_for_years() -> None:
+    limits = LimitSettings(lock_burst=6)
+    visit, ahead_ms = HOME.at_door(HOME.carer()), (NOW_S + 70 * 365 * DAY_S) * 1_000
+    states = {bucket.key: ahead_ms for bucket in buckets_for(visit, limits)}
+    denied = decide(visit, HOME.facts(limits=limits, bucket_states=states))
     assert isinstance(denied, Denied)
-    assert denied.code is Code.LOCKED_OUT
+    assert denied.code is Code.RATE_LIMITED
     assert denied.retry_after_s is not None
-    assert denied.retry_after_s <= 300
+    assert denied.retry_after_s <= 2 * limits.interval_ms // 1_000
+
+
+@pytest.mark.parametrize(
+    ("grant", "code"),
+    [
+        pytest.param({"rights": Rights.LOCK}, Code.RIGHTS, id="rights"),
+        pytest.param({"windows": ()}, Code.OUTSIDE_WINDOW, id="window"),
+        pytest.param({"use_count_max": 0}, Code.USES_SPENT, id="uses"),
+    ],
+)
+def test_refusals_that_only_the_signer_can_cause_lock_out_with_a_growing_delay(
+    grant: dict[str, Any], code: Code
+) -> None:
+    wrong = HOME.at_door(HOME.carer(**grant))
+    free = spend(wrong, HOME.facts(), FREE_COUNT)
+    assert code_of(wrong, free) is code
+    denied = decide(wrong, spend(wrong, HOME.facts(), FREE_COUNT + 1))
+    assert denied == Denied(code=Code.LOCKED_OUT, retry_after_s=10)
+
+
+def test_a_lock_out_ends_with_its_millisecond() -> None:
+    facts = HOME.facts(lockout=Lockout(refusal_count=9, last_ms=0, until_ms=NOW_S * 1_000))
+    bundle = HOME.at_door(HOME.carer())
+    assert code_of(bundle, facts) is Code.PERMITTED
+    assert code_of(bundle, replace(facts, time=TimeInterval(lo_ms=NOW_S * 1_000 - 1, hi_ms=NOW_S * 1_000))) is (
+        Code.LOCKED_OUT
+    )
+
+
+def test_no_lock_out_ever_touches_the_emergency_class() -> None:
+    locked_out = Lockout(refusal_count=99, last_ms=NOW_S * 1_000, until_ms=NOW_S * 1_000 + 300_000)
+    operator = HOME.over_mqtt(HOME.office.operator("olga", now_s=NOW_S), alarm_ref=bytes(16))
+    responder = HOME.at_door(HOME.carer(offline_class=OfflineClass.RESPONDER))
+    for bundle in (operator, responder):
+        assert code_of(bundle, HOME.facts(alarm_open=True, lockout=locked_out)) is Code.PERMITTED
+    refused = decide(HOME.at_door(HOME.carer(offline_class=OfflineClass.RESPONDER, windows=())), HOME.facts())
+    assert refused == Denied(code=Code.OUTSIDE_WINDOW)
 
 
 def test_forced_lock_out_by_replay_is_impossible_because_a_stale_command_counts_nothing() -> None:
@@ -423,7 +594,7 @@ def test_a_refusal_over_the_rate_counts_towards_no_lock_out() -> None:
     spent = spend(bundle, HOME.facts(limits=limits), 1)
     verdict = decide(bundle, spent)
     assert isinstance(verdict, Denied)
-    assert verdict.buckets == {}
+    assert verdict.lockout is None
 
 
 # The order.

@@ -36,6 +36,7 @@ DECIDED = CommandDecided(
     provider="north-care",
     grant=b"g" * 16,
     tier="fresh",
+    keyset_version=1,
 )
 
 
@@ -72,7 +73,11 @@ def test_an_event_is_a_structured_cloud_event_with_its_time_and_salt() -> None:
             "provider": "north-care",
             "grant": "67" * 16,
             "tier": "fresh",
+            "keyset_version": 1,
+            "state_seq": None,
             "alarm_ref": None,
+            "second_signer": None,
+            "second_subject": None,
         },
     }
 

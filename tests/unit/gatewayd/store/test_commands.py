@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gatewayd.access.uses import SINGLE, Uses
 from gatewayd.store import commands
 from gatewayd.store.commands import SeenCommand
 from gatewayd.store.faults import StoreCode
@@ -62,7 +63,6 @@ def test_attack_a_command_id_is_reserved_once(rows: Rows) -> None:
     again = replace(SEEN, command_sha256=bytes(32))
     assert rows.refusal(lambda tx: commands.reserve(tx, again)) == StoreCode.MISUSE
     assert find(rows) == SEEN
-    assert rows.run(lambda tx: commands.use_count(tx, SEEN.grant_cti)) == 1
 
 
 def test_a_permitted_command_is_open_until_its_outcome_is_known(rows: Rows) -> None:
@@ -94,31 +94,36 @@ def test_a_late_receipt_does_not_open_a_closed_command_again(rows: Rows) -> None
     assert rows.run(commands.open_intents) == ()
 
 
-def test_only_permitted_commands_use_a_grant_and_the_count_outlives_their_pruning(rows: Rows) -> None:
-    for number in range(3):
-        reserve(rows, numbered(SEEN, number))
-        rows.run(
-            partial(
-                commands.record_receipt,
-                kid=KID,
-                command_id=number.to_bytes(16, "big"),
-                receipt=b"",
-                code=1,
-                closed=True,
-            )
-        )
-    reserve(rows, numbered(REFUSED, 9))
+def test_uses_outlive_the_pruning_of_their_commands_and_a_restart(rows: Rows) -> None:
+    uses = Uses(count=3, episode_ms=5, movement_count=2)
+    rows.run(lambda tx: commands.save_uses(tx, SEEN.grant_cti, uses, SEEN.reserved_utc_s))
     rows.run(lambda tx: commands.prune_seen(tx, SEEN.reserved_utc_s + 1))
-    assert find(rows, command_id=bytes(16)) is None
-    assert rows.run(lambda tx: commands.use_count(tx, SEEN.grant_cti)) == 3
-    assert rows.run(lambda tx: commands.use_count(tx, b"other")) == 0
+    rows.restart()
+    assert rows.run(lambda tx: commands.load_uses(tx, SEEN.grant_cti)) == uses
+    assert rows.run(lambda tx: commands.load_uses(tx, b"other")) == Uses()
+
+
+def test_a_use_is_given_back_once(rows: Rows) -> None:
+    reserve(rows, replace(SEEN, use_name=SINGLE))
+    rows.run(lambda tx: commands.save_uses(tx, SEEN.grant_cti, Uses(count=3), SEEN.reserved_utc_s))
+    for _ in range(2):
+        rows.run(lambda tx: commands.give_back_use(tx, KID, SEEN.command_id))
+    assert rows.run(lambda tx: commands.load_uses(tx, SEEN.grant_cti)) == Uses(count=2)
+
+
+def test_a_command_without_a_use_gives_none_back(rows: Rows) -> None:
+    reserve(rows, SEEN)
+    rows.run(lambda tx: commands.save_uses(tx, SEEN.grant_cti, Uses(count=3), SEEN.reserved_utc_s))
+    rows.run(lambda tx: commands.give_back_use(tx, KID, SEEN.command_id))
+    rows.run(lambda tx: commands.give_back_use(tx, KID, b"another command's"))
+    assert rows.run(lambda tx: commands.load_uses(tx, SEEN.grant_cti)) == Uses(count=3)
 
 
 @pytest.mark.parametrize(("days", "count"), [(31, 1), (32, 0)])
 def test_uses_are_forgotten_when_the_longest_grant_has_ended(rows: Rows, days: int, count: int) -> None:
-    reserve(rows, SEEN)
+    rows.run(lambda tx: commands.save_uses(tx, SEEN.grant_cti, Uses(count=1), SEEN.reserved_utc_s))
     rows.run(lambda tx: commands.prune_seen(tx, SEEN.reserved_utc_s + days * 24 * 3_600))
-    assert rows.run(lambda tx: commands.use_count(tx, SEEN.grant_cti)) == count
+    assert rows.run(lambda tx: commands.load_uses(tx, SEEN.grant_cti)).count == count
 
 
 @pytest.mark.parametrize(("before_s", "is_kept"), [(0, True), (1, False)], ids=["that second", "the next one"])
