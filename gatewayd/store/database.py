@@ -294,8 +294,7 @@ class Database:
             if self.is_writable:
                 _set_up(connection)
                 connection.set_wal_hook(self._note_written)  # instead of SQLite's own folding, whose faults are silent
-            if self._opening is not Opening.INSPECTION:
-                connection.execute(VOLATILE)
+            connection.execute(VOLATILE)
         except apsw.Error as error:
             connection.close(force=True)
             raise fault_of(error, self.path) from error
