@@ -1,4 +1,7 @@
-"""`python -m firmware_protocol.vectors PATH…`: run files of vectors, or whole folders of them, against this code."""
+"""Run files of test vectors, or whole folders of them, against this code; or write this project's own.
+
+`python -m firmware_protocol.vectors PATH…` and `python -m firmware_protocol.vectors export DIR`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from firmware_protocol.vectors import published
+from firmware_protocol.vectors import own, published
 from firmware_protocol.vectors.tally import VectorFileError
 
 if TYPE_CHECKING:
@@ -20,11 +23,27 @@ EXIT_FAILED: Final = 1
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return the exit status: 0 when everything passed, 1 on a failure or an unreadable file."""
-    parser = argparse.ArgumentParser(prog="python -m firmware_protocol.vectors", description=__doc__)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="python -m firmware_protocol.vectors", description=__doc__, usage="%(prog)s PATH [PATH ...] | export DIR"
+    )
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file of vectors, or a folder of them")
-    parsed = parser.parse_args(arguments)
-    failed_count = sum(_fails(path) for path in _files(parsed.paths))
+    if given[:1] == ["export"]:
+        parser.add_argument("folder", type=Path, metavar="DIR")
+        return _export(parser.parse_args(given).folder)
+    failed_count = sum(_fails(path) for path in _files(parser.parse_args(given).paths))
     return EXIT_FAILED if failed_count else 0
+
+
+def _export(folder: Path) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in own.documents():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        sys.stderr.write(f"{folder}: cannot be written: {_reason(error)}; name a folder of your own\n")
+        return EXIT_FAILED
+    return 0
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:

@@ -53,6 +53,10 @@ GATEWAY_LINK: Final = KeyPair.from_private(b"\x21" * 32)
 LOCK_LINK: Final = KeyPair.from_private(b"\x22" * 32)
 GATEWAY_EPHEMERAL: Final = KeyPair.from_private(b"\x23" * 32)
 LOCK_EPHEMERAL: Final = KeyPair.from_private(b"\x24" * 32)
+PHONE_EPHEMERAL: Final = KeyPair.from_private(b"\x25" * 32)
+STRANGER_LINK: Final = KeyPair.from_private(b"\x26" * 32)
+PAIRING_SECRET: Final = b"\x27" * 32
+"""What the lock's label carries, 32 bytes."""
 GATEWAY_ID: Final = id_of(PUBLIC["gateway"])
 LOCK_ID: Final = id_of(PUBLIC["lock"])
 

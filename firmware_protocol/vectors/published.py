@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from firmware_protocol.vectors import cbor_file, cose_file, merkle_file, noise_file, wycheproof
+from firmware_protocol.vectors import cbor_file, cose_file, merkle_file, noise_file, own, wycheproof
 from firmware_protocol.vectors.tally import VectorFileError
 
 if TYPE_CHECKING:
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from firmware_protocol.vectors.tally import Tally
 
 _FORMATS: Final[tuple[tuple[str, Callable[[Any], Tally]], ...]] = (
+    ("format", own.judge),
     ("vectors", lambda document: noise_file.judge(document["vectors"])),
     ("testGroups", wycheproof.judge),
     ("leafIdx", merkle_file.judge),
     ("size1", merkle_file.judge),
     ("input", cose_file.judge),
 )
-"""By a member that only this format has."""
+"""By a member that only this format has, or the first of these that has it."""
 
 
 def judge(text: str) -> Tally:
