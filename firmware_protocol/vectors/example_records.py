@@ -7,6 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 from firmware_protocol.codes import Code
 from firmware_protocol.cose import kid_of
+from firmware_protocol.errands import (
+    Courier,
+    CourierAck,
+    OwnerCommit,
+    OwnerOrder,
+    OwnerResult,
+    TimeGet,
+    TimeSet,
+    TimeState,
+)
 from firmware_protocol.hello import MAGIC, GatewayHello, LockHello, LockStatus, PhoneHello, PlainClose
 from firmware_protocol.lock_log import LogRecord, RecordType, chain, genesis
 from firmware_protocol.messages import (
@@ -31,8 +41,10 @@ from firmware_protocol.messages import (
     StateEvent,
     StateGet,
 )
+from firmware_protocol.orders import PairingOrder
 from firmware_protocol.relay import AnswerKind, RelayAnswer
 from firmware_protocol.statements import CommandReceipt, LogHead
+from firmware_protocol.tokens import Keyset
 from firmware_protocol.vectors.examples import (
     CHALLENGE,
     COMMAND,
@@ -42,7 +54,7 @@ from firmware_protocol.vectors.examples import (
     SIGNED_COMMAND,
     signed_example,
 )
-from firmware_protocol.vocabulary import Action, Bolt, Decider, DoorLeaf
+from firmware_protocol.vocabulary import Action, Bolt, Decider, DoorLeaf, Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,6 +130,19 @@ RECORDS: Final[Mapping[type[Message], Message]] = {
         RelayOpen(channel=1, challenge=CHALLENGE, up_ms=63_000),
         RelayData(channel=1, data=bytes(range(48))),
         RelayClose(channel=1, code=Code.BUSY),
+        Courier(
+            kind=Parcel.KEYSET,
+            sha256=hashlib.sha256(signed_example(Keyset)).digest(),
+            total=len(signed_example(Keyset)),
+            chunk=signed_example(Keyset),
+        ),
+        CourierAck(sha256=hashlib.sha256(signed_example(Keyset)).digest(), code=Code.DONE),
+        TimeGet(),
+        TimeSet(receipt=b"carelock/0123456789abcdef/00\n7\n"),
+        TimeState(utc_lo_s=NOW_S, utc_hi_s=NOW_S + 2, age_s=30, up_ms=90_000),
+        OwnerOrder(order=signed_example(PairingOrder)),
+        OwnerResult(code=Code.DONE, owner_epoch=1, log_seq=9, head=signed_example(LogHead)),
+        OwnerCommit(),
         ErrorRecord(code=Code.TOO_LATE, may_have_executed=False),
     )
 }

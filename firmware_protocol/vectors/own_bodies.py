@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from firmware_protocol.codes import Code
+from firmware_protocol.directions import FROM_GATEWAY, FROM_LOCK
 from firmware_protocol.hello import FROM_GATEWAY_PLAIN, FROM_LOCK_PLAIN, TO_PHONE_PLAIN, decode_plain, encode_plain
-from firmware_protocol.messages import FROM_GATEWAY, FROM_LOCK, decode_record, encode_record
+from firmware_protocol.messages import decode_record, encode_record
 from firmware_protocol.vectors import spoil
 from firmware_protocol.vectors.case import Case, document, error_of, rule_of
 from firmware_protocol.vectors.example_records import OTHERS, PLAIN, RECORDS
@@ -24,6 +25,13 @@ _NO_TYPES: Final = (0x00, 0x24, 0x2F, 0x35, 0x3F, 0x40, 0x41, 0x42, 0x7D, 0x7F, 
 _BETWEEN: Final[Mapping[str, tuple[tuple[str, dict[int, Any]], ...]]] = {
     "Confirm": (("half an interval", {2: None}),),
     "LogAck": (("received beyond copied", {0: 4, 1: 5}),),
+    "Courier": (
+        ("a piece beyond its object", {2: 1}),
+        ("a piece of nothing", {1: None}),
+        ("an object without a piece", {4: None}),
+    ),
+    "TimeState": (("half an interval", {2: None}), ("ends before it begins", {1: 1})),
+    "OwnerResult": (("half a proof", {3: None}),),
     "GatewayHello": (("another magic", {0: b"CLK2"}), ("an empty range of versions", {1: 2, 2: 1})),
     "LockHello": (("an empty range of versions", {1: 2, 2: 1}),),
 }

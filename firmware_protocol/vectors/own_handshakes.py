@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from firmware_protocol.codes import Code
-from firmware_protocol.constants import PROLOGUE_LABEL, RELAY_PROLOGUE_LABEL
+from firmware_protocol.constants import PAIRING_PROLOGUE_LABEL, PROLOGUE_LABEL, RELAY_PROLOGUE_LABEL
 from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.hello import encode_plain, link_prologue
 from firmware_protocol.noise import KK, NK, XXPSK3, HandshakeState, KeyPair
@@ -37,8 +37,9 @@ _LOW_ORDER: Final = bytes(32)
 
 
 def _sides(pattern: Pattern) -> Sides:
+    hellos = [encode_plain(hello) for hello in list(PLAIN.values())[:2]]
     if pattern is KK:
-        prologue = link_prologue(*(encode_plain(hello) for hello in list(PLAIN.values())[:2]))
+        prologue = link_prologue(*hellos)
         initiator = {"s": GATEWAY_LINK, "e": GATEWAY_EPHEMERAL, "rs": LOCK_LINK.public, "psk": None}
         responder = {"s": LOCK_LINK, "e": LOCK_EPHEMERAL, "rs": GATEWAY_LINK.public, "psk": None}
     elif pattern is NK:
@@ -46,7 +47,7 @@ def _sides(pattern: Pattern) -> Sides:
         initiator = {"s": None, "e": PHONE_EPHEMERAL, "rs": GATEWAY_LINK.public, "psk": None}
         responder = {"s": GATEWAY_LINK, "e": GATEWAY_EPHEMERAL, "rs": None, "psk": None}
     else:
-        prologue = PROLOGUE_LABEL
+        prologue = link_prologue(*hellos, label=PAIRING_PROLOGUE_LABEL)
         initiator = {"s": GATEWAY_LINK, "e": GATEWAY_EPHEMERAL, "rs": None, "psk": PAIRING_SECRET}
         responder = {"s": LOCK_LINK, "e": LOCK_EPHEMERAL, "rs": None, "psk": PAIRING_SECRET}
     shared: dict[str, Any] = {"prologue": prologue}

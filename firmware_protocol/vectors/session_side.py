@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from firmware_protocol.directions import FROM_GATEWAY, FROM_LOCK
 from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.hello import LockStatus
-from firmware_protocol.messages import FROM_GATEWAY, FROM_LOCK, decode_record, encode_record
+from firmware_protocol.messages import decode_record, encode_record
 from firmware_protocol.noise import KeyPair
 from firmware_protocol.session import GatewaySession, LockSession, PeerClosing, RecordReceived
 

@@ -36,6 +36,8 @@ BEYOND_GRAMMAR = frozenset(
         "GatewayHello: an empty range of versions",
         "LockHello: an empty range of versions",
         "LogAck: received beyond copied",
+        "Courier: a piece beyond its object",
+        "TimeState: ends before it begins",
     }
 )
 """Rules between two values: carelock.cddl says at its head that they stand in the document."""
