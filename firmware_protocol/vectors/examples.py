@@ -44,6 +44,7 @@ SIGNERS: Final = {
             "operator",
             "gateway",
             "lock",
+            "second operator",
         ],
         start=1,
     )

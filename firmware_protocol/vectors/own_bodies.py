@@ -12,6 +12,7 @@ from firmware_protocol.vectors import spoil
 from firmware_protocol.vectors.case import Case, document, error_of, rule_of
 from firmware_protocol.vectors.example_records import OTHERS, PLAIN, RECORDS
 from firmware_protocol.vectors.tally import Tally
+from firmware_protocol.vocabulary import Action
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,7 @@ _NO_TYPES: Final = (0x00, 0x24, 0x2F, 0x35, 0x3F, 0x40, 0x41, 0x42, 0x7D, 0x7F, 
 _BETWEEN: Final[Mapping[str, tuple[tuple[str, dict[int, Any]], ...]]] = {
     "Confirm": (("half an interval", {2: None}),),
     "LogAck": (("received beyond copied", {0: 4, 1: 5}),),
+    "LockCommand": (("an action that is no movement", {1: int(Action.UNLOCK_UNDER_DURESS)}),),
     "Courier": (
         ("a piece beyond its object", {2: 1}),
         ("a piece of nothing", {1: None}),

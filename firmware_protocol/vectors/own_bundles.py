@@ -10,7 +10,7 @@ from firmware_protocol import cbor, cose
 from firmware_protocol.chains import Known, VerifiedBundle, make_bundle, verify_bundle, verify_keyset
 from firmware_protocol.codes import Code
 from firmware_protocol.errors import RemoteProtocolError
-from firmware_protocol.signed import sign
+from firmware_protocol.signed import sign, sign_many
 from firmware_protocol.tokens import Authority, Keyset, OperatorGrant
 from firmware_protocol.vectors.case import Case, document
 from firmware_protocol.vectors.examples import (
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 KIND: Final = "bundles"
 _AUTHORITY: Final = signed_example(Authority)
 _OPERATOR_GRANT: Final = signed_example(OperatorGrant)
+_OPERATORS_MAY: Final = (OPERATOR_GRANT.rights, OPERATOR_GRANT.exp_s)
+_SECOND_GRANT: Final = replace(
+    OPERATOR_GRANT, subject="operator-4", cti=bytes(16), operator_key=PUBLIC["second operator"]
+)
 
 
 def documents() -> Iterator[tuple[str, Case]]:
@@ -108,11 +112,12 @@ def _cases() -> Iterator[Case]:
     yield _good("command, grant, authority", whole, both, end)
     yield _good("the authority is known", pair, both, end, authority=_AUTHORITY)
     yield _good("grant and authority are known", alone, both, end, grant=SIGNED_GRANT, authority=_AUTHORITY)
-    yield _good("an operator's", operators, OPERATOR_GRANT.rights, OPERATOR_GRANT.exp_s)
+    yield _good("an operator's", operators, *_OPERATORS_MAY)
     yield _good("a grant of the authority role itself", _of(direct), GRANT.rights, GRANT.exp_s)
     wide = replace(GRANT, rights=Rights.UNLOCK | Rights.LOCK | Rights.SERVICE, exp_s=AUTHORITY.exp_s + 1)
     yield _good("a grant wider than its authority gives what both give", _with(wide, "provider"), both, AUTHORITY.exp_s)
     yield from _forged(whole)
+    yield from _of_two()
     yield from _presented_as_another()
     yield _case("nothing else is known", pair, Code.UNKNOWN_SIGNER)
     yield _case("the grant is not known", alone, Code.MISSING_GRANT)
@@ -124,6 +129,40 @@ def _cases() -> Iterator[Case]:
 
 def _of(signed_grant: bytes, *, signer: str = "device") -> bytes:
     return make_bundle(_command(signed_grant, signer), signed_grant)
+
+
+def _of_two() -> Iterator[Case]:
+    second_grant = sign(_SECOND_GRANT, SIGNERS["alarm"])
+    named = replace(
+        COMMAND,
+        grant_sha256=hashlib.sha256(_OPERATOR_GRANT).digest(),
+        second_grant_sha256=hashlib.sha256(second_grant).digest(),
+    )
+    first, second = SIGNERS["operator"], SIGNERS["second operator"]
+    both = sign_many(named, [first, second])
+    yield _good("two operators", make_bundle(both, _OPERATOR_GRANT, second_grant), *_OPERATORS_MAY)
+    grants = (_OPERATOR_GRANT, second_grant)
+    turned, alike = sign_many(named, [second, first]), sign_many(named, [first, first])
+    for name, objects, code in (
+        ("two operators: one grant is missing", (both, _OPERATOR_GRANT), Code.MISSING_GRANT),
+        ("two operators: signed by one alone", (sign_many(named, [first]), *grants), Code.MISSING_GRANT),
+        ("two operators: a third signature", (sign_many(named, [first, second, first]), *grants), Code.MISSING_GRANT),
+        (
+            "two operators: signatures in another order",
+            (turned, *grants),
+            Code.UNKNOWN_SIGNER,
+        ),
+        ("two operators: grants in another order", (both, *reversed(grants)), Code.UNKNOWN_SIGNER),
+        (
+            "two operators who are one key",
+            (alike, *grants[:1], *grants[:1]),
+            Code.UNKNOWN_SIGNER,
+        ),
+        ("two operators: a false second signature", (both[:-1] + bytes((both[-1] ^ 1,)), *grants), Code.BAD_SIGNATURE),
+        ("an operator and a carer", (both, _OPERATOR_GRANT, sign(GRANT, SIGNERS["authority"])), Code.UNKNOWN_SIGNER),
+        ("one operator's command that names two grants", (sign(named, first), _OPERATOR_GRANT), Code.UNKNOWN_SIGNER),
+    ):
+        yield _case(name, make_bundle(*objects), code)
 
 
 def _forged(whole: bytes) -> Iterator[Case]:
