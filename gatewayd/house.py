@@ -30,6 +30,7 @@ from gatewayd.disk_watch import DiskWatch
 from gatewayd.door import Door
 from gatewayd.door_watch import DoorWatch
 from gatewayd.journal.events import GatewayHeartbeat, GatewayStarted
+from gatewayd.link.adapter import Adapter
 from gatewayd.link.ports import LockTarget
 from gatewayd.link.supervisor import LinkSupervisor
 from gatewayd.lock_ledger import LockLedger
@@ -203,6 +204,7 @@ class House:
     def _connect_links(self) -> None:
         base, seams = self.base, self.base.seams
         ledger = LockLedger(store=seams.store, recorder=base.recorder)
+        self.adapter = Adapter(radio=seams.radio, ledger=ledger, clock=seams.clock)
         for home in base.homes:
             # Verified again at each start: a card can be written to elsewhere.
             door = open_by_role(DoorObject, home.door, keyset=base.trust.require_keyset(), role=Role.STATUS)
@@ -215,7 +217,7 @@ class House:
                     address=base.plan.addresses.get(home.lock_id),
                 ),
                 keys=base.plan.identity.link_keys,
-                radio=seams.radio,
+                adapter=self.adapter,
                 ledger=ledger,
                 listener=self.watch,
                 submit=self.door,

@@ -6,15 +6,24 @@ import base64
 from typing import TYPE_CHECKING
 
 from firmware_protocol.lock_log import chain
-from gatewayd.journal.events import LinkLost, LinkRaised, LockHeadSigned, LockLogRestarted, LockRecorded
+from gatewayd.journal.events import (
+    LinkLost,
+    LinkRaised,
+    LockHeadSigned,
+    LockLogRestarted,
+    LockRecorded,
+    RadioRecovered,
+    RadioRecovering,
+)
 from gatewayd.link.ports import SessionReserved
+from gatewayd.link.radio import RadioCode
 from gatewayd.store import locks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from firmware_protocol.lock_log import LogPosition
-    from gatewayd.link.ports import LockEntry
+    from gatewayd.link.ports import LockEntry, RadioStep
     from gatewayd.recorder import Page, Recorder
     from gatewayd.store.store import Store, Transaction
 
@@ -89,6 +98,17 @@ class LockLedger:
     async def record_link_lost(self, lock_id: bytes, code: str) -> None:
         """See `LinkLedger.record_link_lost`."""
         await self._recorder.record(LinkLost(lock_id=lock_id, code=code))
+
+    async def record_radio_step(self, step: RadioStep) -> None:
+        """See `LinkLedger.record_radio_step`."""
+        if step.code is None:
+            await self._recorder.record(RadioRecovered(rung=step.rung, unproven_ms=step.unproven_ms))
+            return
+        await self._recorder.record(
+            RadioRecovering(
+                rung=step.rung, code=step.code, unproven_ms=step.unproven_ms, priority=step.code == RadioCode.FAILED
+            )
+        )
 
 
 def _recorded(lock_id: bytes, log_id: bytes, entry: LockEntry, previous: bytes) -> LockRecorded:

@@ -97,7 +97,8 @@ class RadioSection(Section):
     backend: Text | None = None
     """Entry point of another radio than BlueZ, for tests and simulators."""
     adapter: Text | None = None
-    """Adapter, such as hci0; absent: the first one."""
+    """Address of the adapter, such as 00:1A:7D:DA:71:13, or its index, such as hci0; absent: the first one. An index is
+    looked at once: the adapter that has it then is found again by its address."""
     options: Mapping[Text, Text] = Field(default_factory=dict)
     """Free table of texts for the backend."""
 

@@ -214,6 +214,29 @@ class LinkLost(Event):
     code: Word
 
 
+class RadioRecovering(Event):
+    """A rung of the recovery ladder was taken, or all of them in vain: no lock answers over the adapter."""
+
+    TYPE: ClassVar[str] = "carelock.radio.recovering"
+
+    rung: Word | None = None
+    """None: there is none left, and reconnecting goes on."""
+    code: Word
+    """The fault that it was taken for; `radio.failed` where none is left."""
+    unproven_ms: Count
+    """For how long no lock had proved itself."""
+
+
+class RadioRecovered(Event):
+    """A lock answers again over an adapter that had to be seen to."""
+
+    TYPE: ClassVar[str] = "carelock.radio.recovered"
+
+    rung: Word | None = None
+    """What helped: the last rung that was taken."""
+    unproven_ms: Count
+
+
 class AuthorityUpdated(Event):
     """Newer evidence of who may do what has been taken in."""
 
@@ -264,6 +287,8 @@ EVENT_TYPES: Final[Mapping[str, type[Event]]] = MappingProxyType(
             LockLogRestarted,
             LinkRaised,
             LinkLost,
+            RadioRecovering,
+            RadioRecovered,
             AuthorityUpdated,
             AlarmOpened,
             AlarmClosed,

@@ -9,16 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol, cast
 
 import structlog
 from bleak import BleakClient, BleakScanner
-from bleak.exc import (
-    BleakBluetoothNotAvailableError,
-    BleakBluetoothNotAvailableReason,
-    BleakDBusError,
-    BleakError,
-)
+from bleak.exc import BleakDBusError
 
 from firmware_protocol.constants import (
     ADVERTISED_COMPANY_ID,
@@ -28,13 +23,24 @@ from firmware_protocol.constants import (
     TX_UUID,
     VALUE_SIZE_MAX,
 )
-from gatewayd.link.bluez import BUS_FAULTS
-from gatewayd.link.radio import LockLink, RadioCode, RadioError, RadioUnavailable, Sighting
+from gatewayd.link.bleak_faults import (
+    FAULTS,
+    IN_PROGRESS,
+    SCAN_SWITCH_MS_MAX,
+    ConnectAbortedError,
+    logged_faults,
+    translated,
+    unavailable,
+)
+from gatewayd.link.bluez import BlueZHost
+from gatewayd.link.listening import Listening
+from gatewayd.link.radio import LockLink, RadioCode, RadioError, RadioUnavailable, Rung, Sighting
 from gatewayd.link.value_queue import ValueQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
+    from bleak.args.bluez import BlueZScannerArgs
     from bleak.backends.characteristic import BleakGATTCharacteristic
     from bleak.backends.client import BaseBleakClient
     from bleak.backends.device import BLEDevice
@@ -42,15 +48,14 @@ if TYPE_CHECKING:
 
 BACKEND_GROUP: Final = "gatewayd.ble_backends"
 """Entry point group of other radios. An entry is called with the options and returns a `BleBackend`."""
-SCAN_SWITCH_MS_MAX: Final = 5_000
-"""Longest time to start or stop a scan, in milliseconds: connecting to the bus and one answer of BlueZ."""
 WRITE_MS_MAX: Final = 2_000
 """Longest time for a write without response, in milliseconds; BlueZ holds it back while its buffers are full."""
 CLOSE_MS_MAX: Final = 5_000
 """Longest time to drop a link or let go of the adapter, in milliseconds."""
+ABORT_RETRY_COUNT_MAX: Final = 9
+"""Most tries that follow each other at once where the air aborts a connection that comes up."""
 SEEN_COUNT_MAX: Final = 128
 """Most devices that are remembered for `connect`: a stairwell of 64 locks, each with one new address."""
-FAULTS: Final = (BleakError, TimeoutError, *BUS_FAULTS)
 
 log = structlog.get_logger()
 
@@ -79,11 +84,15 @@ class BleBackend(Protocol):
 
 
 class BleakRadio:
-    """A `Radio` on bleak. `backend` None is bleak's own for this platform, there with the BlueZ adapter `adapter`."""
+    """A `Radio` on bleak. `backend` None is BlueZ, there with the adapter of this address or index, or any."""
 
     def __init__(self, *, backend: BleBackend | None = None, adapter: str | None = None) -> None:
         self._backend = backend
         self._adapter = adapter
+        self._host: BlueZHost | None = None
+        self._watching: asyncio.Task[NoReturn] | None = None
+        self._resetting: asyncio.Task[None] | None = None
+        self._listening = Listening(self._open_scan)
         self._seen: dict[str, BLEDevice] = {}
         self._links: set[BleakLockLink] = set()
 
@@ -98,32 +107,71 @@ class BleakRadio:
         """
         return cls(backend=None if backend is None else load_backend(backend, options), adapter=adapter)
 
-    async def find(self, service_uuid: str, address: str | None, *, timeout_ms: int) -> Sighting:
+    async def find(
+        self, service_uuid: str, address: str | None, *, timeout_ms: int, phone_waiting: bool = False
+    ) -> Sighting:
         """See `Radio.find`."""
-        found: asyncio.Future[Sighting] = asyncio.get_running_loop().create_future()
+        if service_uuid.lower() != SERVICE_UUID.lower():
+            raise ValueError("a radio for locks looks for locks")
 
-        def on_advertisement(device: BLEDevice, data: AdvertisementData) -> None:
-            # BlueZ also reports what other programs' scans hear, so the filter given to it is not enough.
-            wanted = address is None or device.address.upper() == address.upper()
-            if wanted and service_uuid.lower() in data.service_uuids and not found.done():
-                self._remember(device)
-                found.set_result(_sighting(device, data))
+        def wanted(sighting: Sighting) -> bool:
+            fits = address is None or sighting.address == address.upper()
+            return fits and (sighting.phone_waiting or not phone_waiting)
 
-        scanner = self._scanner(on_advertisement, service_uuid)
-        try:
-            await _start(scanner)
-            async with asyncio.timeout(timeout_ms / 1_000):
-                return await found
-        except TimeoutError:
-            raise RadioError(RadioCode.NOT_FOUND, f"no lock heard in {timeout_ms} ms") from None
-        finally:
-            await _stop(scanner)
+        self._watch_host()
+        return await self._listening.find(wanted, timeout_ms=timeout_ms)
 
     async def connect(self, sighting: Sighting, *, timeout_ms: int) -> LockLink:
-        """See `Radio.connect`."""
+        """See `Radio.connect`. What the air has aborted is tried again at once, within the time."""
         device = self._seen.get(sighting.address)
         if device is None:
             raise RadioError(RadioCode.NOT_FOUND, f"{sighting.address} was not heard by this radio")
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + timeout_ms / 1_000
+        for tries_left in range(ABORT_RETRY_COUNT_MAX, -1, -1):
+            left_ms = max(1, round((end_s - loop.time()) * 1_000))
+            try:
+                return await self._connect(device, timeout_ms=left_ms)
+            except ConnectAbortedError:
+                if not tries_left or loop.time() >= end_s:
+                    raise
+        raise AssertionError  # pragma: no cover - the last try returns or raises
+
+    async def returned(self) -> None:
+        """See `Radio.returned`."""
+        if self._host is None:
+            await asyncio.Event().wait()  # a backend that does not tell
+        else:
+            await self._host.returned()
+
+    async def recover(self, rung: Rung, address: str | None) -> bool:
+        """See `Radio.recover`."""
+        if self._host is None:
+            return False
+        for link in self._links if rung is not Rung.FORGET else ():
+            link.lose()
+        done = await self._host.recover(rung, address)
+        if rung is not Rung.FORGET:
+            self._seen.clear()
+        return done
+
+    async def close(self) -> None:
+        """See `Radio.close`."""
+        await self._listening.close()
+        for link in self._links:
+            await link.close()
+        self._links = set()
+        tasks = {task for task in (self._watching, self._resetting) if task is not None}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        if self._backend is not None:
+            with logged_faults("radio.close_failed"):
+                async with asyncio.timeout(CLOSE_MS_MAX / 1_000):
+                    await self._backend.adapter_control.close()
+
+    async def _connect(self, device: BLEDevice, *, timeout_ms: int) -> BleakLockLink:
         link = BleakLockLink(device, self._backend, timeout_ms=timeout_ms)
         try:
             await link.open(timeout_ms=timeout_ms)
@@ -133,30 +181,73 @@ class BleakRadio:
         self._links = {other for other in self._links if not other.closed} | {link}
         return link
 
-    async def close(self) -> None:
-        """See `Radio.close`."""
-        for link in self._links:
-            await link.close()
-        self._links = set()
-        if self._backend is not None:
-            with _logged_faults("radio.close_failed"):
-                async with asyncio.timeout(CLOSE_MS_MAX / 1_000):
-                    await self._backend.adapter_control.close()
+    @contextlib.asynccontextmanager
+    async def _open_scan(self) -> AsyncIterator[None]:
+        if self._host is not None:
+            await self._host.look()
+        scanner = self._scanner()
+        try:
+            await self._start(scanner)
+            yield
+        finally:
+            await _stop(scanner)
 
-    def _scanner(
-        self, on_advertisement: Callable[[BLEDevice, AdvertisementData], None], service_uuid: str
-    ) -> BleakScanner:
+    async def _start(self, scanner: BleakScanner) -> None:
+        """Start to listen. Whatever fails here means that there is no radio to listen with.
+
+        Raises:
+            RadioUnavailable: always with a sentence for the person who installs.
+        """
+        try:
+            async with asyncio.timeout(SCAN_SWITCH_MS_MAX / 1_000):
+                await scanner.start()
+        except FAULTS as error:
+            if isinstance(error, BleakDBusError) and error.dbus_error == IN_PROGRESS:
+                self._reset_bleak()  # the discovery that it means is one of a connection that bleak has forgotten
+            if isinstance(error, TimeoutError) and self._host is not None and not await self._host.answers():
+                raise RadioUnavailable("BlueZ hangs: it does not answer", RadioCode.HOST_HANGS) from error
+            raise unavailable(error) from error
+
+    def _scanner(self) -> BleakScanner:
         if self._backend is not None:
-            return BleakScanner(on_advertisement, [service_uuid], backend=self._backend.scanner)
-        if self._adapter is not None:
-            return BleakScanner(on_advertisement, [service_uuid], bluez={"adapter": self._adapter})
-        return BleakScanner(on_advertisement, [service_uuid])
+            return BleakScanner(self._on_advertisement, [SERVICE_UUID], backend=self._backend.scanner)
+        # Without duplicates BlueZ tells of a lock once, and not that a phone has come to wait at it.
+        options: BlueZScannerArgs = {"filters": {"DuplicateData": True}}
+        if self._host is not None and self._host.wanted is not None and self._host.informed:
+            adapter = self._host.adapter
+            if adapter is None:
+                raise RadioUnavailable(f"the Bluetooth adapter {self._host.wanted} is not there")
+            options["adapter"] = adapter.name
+        return BleakScanner(self._on_advertisement, [SERVICE_UUID], bluez=options)
+
+    def _on_advertisement(self, device: BLEDevice, data: AdvertisementData) -> None:
+        self._listening.note_heard()
+        # BlueZ also reports what other programs' scans hear, so the filter given to it is not enough.
+        if SERVICE_UUID.lower() in data.service_uuids:
+            self._remember(device)
+            self._listening.hear(_sighting(device, data))
 
     def _remember(self, device: BLEDevice) -> None:
         self._seen.pop(device.address.upper(), None)
         self._seen[device.address.upper()] = device
         if len(self._seen) > SEEN_COUNT_MAX:
             del self._seen[next(iter(self._seen))]
+
+    def _watch_host(self) -> None:
+        if self._backend is None and self._host is None:
+            self._host = BlueZHost(adapter=self._adapter, on_lost=self._on_host_lost)
+            self._watching = asyncio.create_task(self._host.watch())
+
+    def _on_host_lost(self, reason: str) -> None:
+        for link in self._links:
+            link.lose()
+        self._seen.clear()
+        self._listening.fail(RadioUnavailable(reason))
+        self._reset_bleak()
+
+    def _reset_bleak(self) -> None:
+        if self._resetting is None or self._resetting.done():
+            self._resetting = asyncio.create_task(_reset_bleak())
 
 
 class BleakLockLink:
@@ -192,11 +283,11 @@ class BleakLockLink:
         """
         try:
             async with asyncio.timeout(timeout_ms / 1_000):
-                with _translated(RadioCode.CONNECT_FAILED):
+                with translated(RadioCode.CONNECT_FAILED):
                     await self._client.connect()
                 self._rx = self._characteristic(RX_UUID, "write-without-response")
                 tx = self._characteristic(TX_UUID, "notify")
-                with _translated(RadioCode.GATT_FAILED):
+                with translated(RadioCode.GATT_FAILED):
                     await self._client.start_notify(tx, self._on_value)
         except TimeoutError:
             raise RadioError(RadioCode.CONNECT_TIMEOUT, f"no link after {timeout_ms} ms") from None
@@ -209,7 +300,7 @@ class BleakLockLink:
             raise ValueError(f"a value of {len(value)} bytes on a link that carries {self.value_size_max}")
         try:
             async with asyncio.timeout(WRITE_MS_MAX / 1_000):
-                with _translated(RadioCode.GATT_FAILED):
+                with translated(RadioCode.GATT_FAILED):
                     await self._client.write_gatt_char(self._rx, value, response=False)
         except TimeoutError:
             raise RadioError(RadioCode.GATT_FAILED, f"a write took more than {WRITE_MS_MAX} ms") from None
@@ -217,6 +308,10 @@ class BleakLockLink:
     async def next_value(self) -> bytes:
         """See `LockLink.next_value`."""
         return await self._values.get()
+
+    def lose(self) -> None:
+        """The host has let go of it, and says so or not."""
+        self._values.end()
 
     async def close(self) -> None:
         """See `LockLink.close`."""
@@ -227,12 +322,12 @@ class BleakLockLink:
         await asyncio.shield(self._closing)
 
     async def _disconnect(self) -> None:
-        with _logged_faults("radio.drop_failed"):
+        with logged_faults("radio.drop_failed"):
             async with asyncio.timeout(CLOSE_MS_MAX / 1_000):
                 await self._client.disconnect()
 
     def _characteristic(self, uuid: str, needed: str) -> BleakGATTCharacteristic:
-        with _translated(RadioCode.GATT_FAILED):
+        with translated(RadioCode.GATT_FAILED):
             service = self._client.services.get_service(SERVICE_UUID)
         characteristic = service and service.get_characteristic(uuid)
         if not characteristic or needed not in characteristic.properties:
@@ -275,69 +370,25 @@ def _sighting(device: BLEDevice, data: AdvertisementData) -> Sighting:
     )
 
 
-async def _start(scanner: BleakScanner) -> None:
-    """Start to listen. Whatever fails here means that there is no radio to listen with.
-
-    Raises:
-        RadioUnavailable: always with a sentence for the person who installs.
-    """
-    try:
-        async with asyncio.timeout(SCAN_SWITCH_MS_MAX / 1_000):
-            await scanner.start()
-    except FAULTS as error:
-        raise RadioUnavailable(_why_unavailable(error)) from error
-
-
 async def _stop(scanner: BleakScanner) -> None:
-    with _logged_faults("radio.scan_stop_failed"):
+    with logged_faults("radio.scan_stop_failed"):
         async with asyncio.timeout(SCAN_SWITCH_MS_MAX / 1_000):
             await scanner.stop()
 
 
-_REASONS: Final = {
-    BleakBluetoothNotAvailableReason.NO_BLUETOOTH: "no Bluetooth adapter",
-    BleakBluetoothNotAvailableReason.NO_BLE_CENTRAL_ROLE: "no adapter that can be a BLE central",
-    BleakBluetoothNotAvailableReason.POWERED_OFF: "the Bluetooth adapter is powered off",
-    BleakBluetoothNotAvailableReason.DENIED_BY_SYSTEM: "the message bus refused this user",
-}
-_NO_BLUEZ: Final = frozenset({"org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner"})
+async def _reset_bleak() -> None:
+    """Have bleak forget what it knows of BlueZ's objects.
 
-
-def _why_unavailable(error: BaseException) -> str:
-    """Return one sentence that says what to look at first."""
-    match error:
-        case BleakBluetoothNotAvailableError():
-            return f"{_REASONS.get(error.reason, 'Bluetooth cannot be used')} ({error.args[0]})"
-        case BleakDBusError() if error.dbus_error in _NO_BLUEZ:
-            return "BlueZ is not running (org.bluez is not on the system bus)"
-        case BleakError():
-            return f"BlueZ refused to scan ({error})"
-        case TimeoutError():
-            return f"the radio did not answer in {SCAN_SWITCH_MS_MAX} ms"
-        case _:
-            return f"the system message bus cannot be used ({str(error) or type(error).__name__})"
-
-
-@contextlib.contextmanager
-def _translated(code: RadioCode) -> Iterator[None]:
-    """Turn bleak's faults into `code`, or into RadioUnavailable where the adapter itself is gone.
-
-    A TimeoutError passes: each caller's own deadline is the only one there is.
+    A BlueZ that dies does not say for each of its objects that it is gone, and bleak would go on to believe in them: it
+    skips `Connect` for a device that was connected under the former owner. Closing its connection is what bleak itself
+    understands: it tells every client that it is disconnected, and builds everything anew when next asked.
     """
-    try:
-        yield
-    except TimeoutError:
-        raise
-    except BleakBluetoothNotAvailableError as error:
-        raise RadioUnavailable(_why_unavailable(error)) from error
-    except FAULTS as error:
-        raise RadioError(code, str(error) or type(error).__name__) from error
+    from bleak.backends.bluezdbus import manager  # noqa: PLC0415 - only there is BlueZ
 
-
-@contextlib.contextmanager
-def _logged_faults(event: str) -> Iterator[None]:
-    """Go on after a fault: there is nothing else to try at this level, and the link's recovery ladder looks on."""
     try:
-        yield
-    except FAULTS as error:
-        log.warning(event, fault=type(error).__name__, detail=str(error))
+        held = await manager.get_global_bluez_manager()
+    except FAULTS:
+        return  # there is nothing to forget
+    bus = held._bus  # noqa: SLF001 - bleak has no public name for it; the tests on a fake BlueZ look after it
+    if bus is not None:
+        bus.disconnect()

@@ -29,6 +29,10 @@ class SessionWornOut(LinkLost):
     """No fault: the session is old or nearly used up, and nothing was in flight when it was ended."""
 
 
+class Relieved(LinkLost):
+    """No fault: the adapter's connection is needed for another lock, and nothing was in flight when it was ended."""
+
+
 class NotSent(LinkFault):
     """The time of a movement ran out, or the lock had none for us, before anything of it was sent."""
 

@@ -31,7 +31,7 @@ from firmware_protocol.messages import (
 )
 from firmware_protocol.session import LinkAuthenticated, PeerClosing, RecordReceived, SessionState
 from gatewayd.link.carrier import Carrier
-from gatewayd.link.faults import LinkLost, NotSent, OutcomeUnknown, RequestRefused, SessionWornOut
+from gatewayd.link.faults import LinkLost, NotSent, OutcomeUnknown, RequestRefused
 from gatewayd.link.uptime import UptimeReading
 
 if TYPE_CHECKING:
@@ -153,15 +153,19 @@ class LockClient:
         """Make the session live, and give the lock the time where it is trusted."""
         self._carrier.confirm(interval)
 
-    async def retire_if_due(self) -> None:
-        """End the link, with nothing in flight, if it is time for a new session.
+    @property
+    def renewal_due(self) -> bool:
+        """Whether the session is old or nearly used up."""
+        return self._carrier.renewal_due
+
+    async def retire(self, reason: LinkLost) -> NoReturn:
+        """End the link with nothing in flight; a movement that waits for its turn takes the next link.
 
         Raises:
-            SessionWornOut: it was; a movement that waits for its turn takes the next link.
+            LinkLost: `reason`, or what ended it before.
         """
         async with self._turn:
-            if self._carrier.renewal_due:
-                raise self._carrier.end(SessionWornOut(Code.LINK_DOWN.dotted, "a new session is due"))
+            raise self._carrier.end(reason)
 
     # Requests. Each raises LinkLost when the link is over and RequestRefused when the lock says no.
 

@@ -22,6 +22,8 @@ class LinkState(StrEnum):
     """Not started, or stopped."""
     SCANNING = "scanning"
     """Listening for the lock's advertisement."""
+    QUEUEING = "queueing"
+    """Heard; waiting for one of the adapter's connections."""
     CONNECTING = "connecting"
     """Bringing up the GATT link and finding the characteristics."""
     DISCOVERING = "discovering"
@@ -43,6 +45,8 @@ class LinkEvent(Enum):
     STARTED = auto()
     HEARD = auto()
     """The lock advertises."""
+    ADMITTED = auto()
+    """It is this lock's turn at the adapter."""
     CONNECTED = auto()
     GREETED = auto()
     """The lock's HELLO is there."""
@@ -52,6 +56,8 @@ class LinkEvent(Enum):
     """Radio, lock, disk or patience failed."""
     RENEWAL_DUE = auto()
     """The session is old or nearly used up."""
+    RELIEVED = auto()
+    """Other locks wait for the connection, and this one is seen to."""
     DROPPED = auto()
     """Nothing is left of the link."""
     WAITED = auto()
@@ -66,8 +72,9 @@ S, E = LinkState, LinkEvent
 TRANSITIONS: Final[Mapping[tuple[LinkState, LinkEvent], LinkState]] = MappingProxyType(
     {
         (S.IDLE, E.STARTED): S.SCANNING,
-        (S.SCANNING, E.HEARD): S.CONNECTING,
+        (S.SCANNING, E.HEARD): S.QUEUEING,
         (S.SCANNING, E.FAULTED): S.BACKING_OFF,  # nothing to drop
+        (S.QUEUEING, E.ADMITTED): S.CONNECTING,
         (S.CONNECTING, E.CONNECTED): S.DISCOVERING,
         (S.CONNECTING, E.FAULTED): S.DROPPING,  # never BACKING_OFF: the link may still be coming up
         (S.DISCOVERING, E.GREETED): S.HANDSHAKING,
@@ -76,9 +83,10 @@ TRANSITIONS: Final[Mapping[tuple[LinkState, LinkEvent], LinkState]] = MappingPro
         (S.HANDSHAKING, E.FAULTED): S.DROPPING,
         (S.READY, E.FAULTED): S.DROPPING,
         (S.READY, E.RENEWAL_DUE): S.DROPPING,  # a session is one link: sequence numbers start when it comes up
+        (S.READY, E.RELIEVED): S.DROPPING,
         (S.DROPPING, E.DROPPED): S.BACKING_OFF,
         (S.BACKING_OFF, E.WAITED): S.SCANNING,
-        (S.BACKING_OFF, E.HEARD): S.CONNECTING,  # it is back: waiting longer helps nobody
+        (S.BACKING_OFF, E.HEARD): S.QUEUEING,  # it is back: waiting longer helps nobody
         (S.BACKING_OFF, E.HURRIED): S.SCANNING,
         **{(state, E.STOPPED): S.IDLE for state in S if state is not S.IDLE},
     }
@@ -100,14 +108,17 @@ IMPOSSIBLE: Final = frozenset(
         # Only these two listen.
         *((state, E.HEARD) for state in S if state not in {S.SCANNING, S.BACKING_OFF}),
         # Each step has one state that waits for it.
+        *((state, E.ADMITTED) for state in S if state is not S.QUEUEING),
         *((state, E.CONNECTED) for state in S if state is not S.CONNECTING),
         *((state, E.GREETED) for state in S if state is not S.DISCOVERING),
         *((state, E.PROVEN) for state in S if state is not S.HANDSHAKING),
         *((state, E.RENEWAL_DUE) for state in S if state is not S.READY),
+        *((state, E.RELIEVED) for state in S if state is not S.READY),
         *((state, E.DROPPED) for state in S if state is not S.DROPPING),
         *((state, E.WAITED) for state in S if state is not S.BACKING_OFF),
         # Nothing is tried that could fail: dropping swallows its faults, waiting has none.
         (S.IDLE, E.FAULTED),
+        (S.QUEUEING, E.FAULTED),
         (S.DROPPING, E.FAULTED),
         (S.BACKING_OFF, E.FAULTED),
     }

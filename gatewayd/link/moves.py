@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -14,7 +15,7 @@ from gatewayd.link.faults import LinkLost, NotSent, OutcomeUnknown, RequestRefus
 from gatewayd.link.ports import MoveOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from firmware_protocol.messages import CommandResult
     from gatewayd.link.lock_client import LockClient
@@ -26,20 +27,60 @@ INQUIRY_MS_MAX: Final = 45_000
 back-offs and a connection. The sender waits for it, and the journal can be corrected later."""
 INQUIRY_PAUSE_MS: Final = 500
 """Between two questions while the motor still runs, or the lock is busy."""
-NEVER_SENT: Final = MoveOutcome(code=Code.LINK_DOWN, bolt=Bolt.UNKNOWN)
 NOBODY_KNOWS: Final = MoveOutcome(code=Code.MAY_HAVE_EXECUTED, bolt=Bolt.UNKNOWN)
 
 _log = structlog.get_logger()
 
 
+class Hurry:
+    """Whether somebody permitted waits for a link now: no back-off holds it up then, and no budget."""
+
+    def __init__(self) -> None:
+        self._waiting_count = 0
+        self._event = asyncio.Event()
+
+    @property
+    def active(self) -> bool:
+        """Whether it does."""
+        return self._event.is_set()
+
+    async def wait(self) -> None:
+        """Wait until it does."""
+        await self._event.wait()
+
+    def call(self) -> None:
+        """One back-off is to end."""
+        self._event.set()
+
+    def note_heeded(self) -> None:
+        """A back-off has ended for it."""
+        if not self._waiting_count:
+            self._event.clear()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """No back-off is to begin within the block."""
+        self._waiting_count += 1
+        self._event.set()
+        try:
+            yield
+        finally:
+            self._waiting_count -= 1
+            self.note_heeded()
+
+
 class Moves:
     """Implements `ports.BoltMover` for one lock. Movements are taken one after the other."""
 
-    def __init__(self, *, clock: Clock, hurry: Callable[[], None], moved: Callable[[], None]) -> None:
-        """Wait for a link. `hurry` is called where one is needed at once, `moved` where the door may have changed."""
+    def __init__(self, *, clock: Clock, hurry: Hurry, moved: Callable[[], None], why_down: Callable[[], Code]) -> None:
+        """Wait for a link.
+
+        `moved` is called where the door may have changed; `why_down` tells why a movement could not be sent.
+        """
         self._clock = clock
         self._hurry = hurry
         self._moved = moved
+        self._why_down = why_down
         self._client: LockClient | None = None
         self._attached = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -61,7 +102,7 @@ class Moves:
             async with asyncio.timeout(self._left_ms(deadline_ms) / 1_000):
                 await self._turn.acquire()
         except TimeoutError:
-            return NEVER_SENT
+            return self._never_sent()
         try:
             return await self._move(move, deadline_ms)
         finally:
@@ -80,7 +121,7 @@ class Moves:
                 # Nothing was sent: the next link may still come in time.
                 self._forget(client)
             except NotSent:
-                return NEVER_SENT
+                return self._never_sent()
             except RequestRefused as refused:
                 return _refused(refused)
             except OutcomeUnknown as fault:
@@ -89,14 +130,18 @@ class Moves:
                 return await self._inquire(move.command_seq)
             finally:
                 self._moved()
-        return NEVER_SENT
+        return self._never_sent()
+
+    def _never_sent(self) -> MoveOutcome:
+        return MoveOutcome(code=self._why_down(), bolt=Bolt.UNKNOWN)
 
     async def _client_before(self, deadline_ms: int) -> LockClient | None:
-        if self._client is None:
-            self._hurry()
+        if self._client is not None:
+            return self._client
         try:
-            async with asyncio.timeout(self._left_ms(deadline_ms) / 1_000):
-                return await self._next_client()
+            with self._hurry.waiting():
+                async with asyncio.timeout(self._left_ms(deadline_ms) / 1_000):
+                    return await self._next_client()
         except TimeoutError:
             return None
 
@@ -115,7 +160,7 @@ class Moves:
     async def _inquire(self, command_seq: int) -> MoveOutcome:
         """Ask until the lock knows; never send the movement again."""
         if self._client is None:
-            self._hurry()
+            self._hurry.call()
         try:
             async with asyncio.timeout(INQUIRY_MS_MAX / 1_000):
                 while True:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from firmware_protocol.codes import Code
     from firmware_protocol.lock_log import LogPosition, LogRecord
@@ -86,6 +86,36 @@ class LinkStatus:
     """Of the last advertisement heard."""
     connect_count: int
     """Links brought up since the start."""
+    connect_hour_count: int
+    """Of these in the last hour."""
+    connect_left_count: int
+    """Links that the lock's energy budget has left for now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RadioStep:
+    """A rung of the recovery ladder was taken (`code` says why), helped (no `code`), or all have been in vain."""
+
+    rung: str | None
+    """Value of a `radio.Rung`; None where there is none left to take, or links came back with none taken."""
+    code: str | None
+    """Dotted code of the fault; None: links work again."""
+    unproven_ms: int
+    """For how long no lock has proved itself over this adapter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RadioStatus:
+    """One adapter for people and for status."""
+
+    failed: bool
+    """Every rung has been taken, and nothing answers."""
+    unproven_ms: int
+    """How long ago a lock last proved itself."""
+    taken_counts: Mapping[str, int]
+    """How often each rung was taken since the start."""
+    helped_counts: Mapping[str, int]
+    """How often a link was up again before another one was needed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,3 +222,6 @@ class LinkLedger(Protocol):
 
     async def record_link_lost(self, lock_id: bytes, code: str) -> None:
         """Journal that the lock has been out of reach for a while, and why."""
+
+    async def record_radio_step(self, step: RadioStep) -> None:
+        """Journal what was done to a radio that fails, or that it works again."""

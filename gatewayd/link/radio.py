@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import StrEnum, unique
 from typing import Final, Protocol
 
 VALUE_QUEUE_COUNT_MAX: Final = 128
@@ -11,16 +11,43 @@ VALUE_QUEUE_COUNT_MAX: Final = 128
 BlueZ may hand over in one go. A lock that sends more than the gateway reads is broken or hostile: its link drops."""
 
 
+@unique
 class RadioCode(StrEnum):
     """What went wrong with the radio, in the words of logs and status."""
 
     UNAVAILABLE = "radio.unavailable"
+    POWERED_OFF = "radio.powered_off"
+    """There is an adapter, and it is switched off or blocked."""
+    HOST_HANGS = "radio.host_hangs"
+    """BlueZ is there and does not answer."""
     BACKEND_UNUSABLE = "radio.backend_unusable"
     NOT_FOUND = "radio.not_found"
+    HELD = "radio.held"
+    """Not heard, and when last heard a phone had it: held by a phone."""
     CONNECT_TIMEOUT = "radio.connect_timeout"
     CONNECT_FAILED = "radio.connect_failed"
+    IN_PROGRESS = "radio.in_progress"
+    """The adapter says that it is busy with an earlier request, which may be one that it has forgotten."""
+    NO_SLOT = "radio.no_slot"
+    """The adapter has no connection left."""
     GATT_FAILED = "radio.gatt_failed"
     DISCONNECTED = "radio.disconnected"
+    FAILED = "radio.failed"
+    """Every rung of the recovery ladder has been taken and nothing answers."""
+
+
+@unique
+class Rung(StrEnum):
+    """What can be done to a radio that fails, from the mildest on. The value stands in events."""
+
+    FORGET = "forget_device"
+    """Have the host forget what it remembers of one lock: its services and a link that may not be there."""
+    POWER_CYCLE = "power_cycle"
+    """Switch the adapter off and on; where it was off, on."""
+    RESET = "reset_adapter"
+    """Have the kernel take the adapter down and find it anew."""
+    RESTART = "restart_bluetooth"
+    """Have the service manager restart the Bluetooth service."""
 
 
 class RadioError(Exception):
@@ -35,8 +62,8 @@ class RadioError(Exception):
 class RadioUnavailable(RadioError):  # noqa: N818 - a state of the world that passes, not a mistake
     """There is no radio to use now: no bus, no BlueZ, no adapter, or it is off. Trying again later is the remedy."""
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(RadioCode.UNAVAILABLE, detail)
+    def __init__(self, detail: str, code: RadioCode = RadioCode.UNAVAILABLE) -> None:
+        super().__init__(code, detail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +106,13 @@ class LockLink(Protocol):
 class Radio(Protocol):
     """One adapter, or none at the moment."""
 
-    async def find(self, service_uuid: str, address: str | None, *, timeout_ms: int) -> Sighting:
+    async def find(
+        self, service_uuid: str, address: str | None, *, timeout_ms: int, phone_waiting: bool = False
+    ) -> Sighting:
         """Listen until a device that advertises `service_uuid`, and has `address` unless None, is heard.
+
+        With `phone_waiting` only an advertisement counts that says that a phone waits. Any number of callers
+        may listen at once.
 
         Raises:
             RadioUnavailable: there is no radio to listen with.
@@ -92,8 +124,17 @@ class Radio(Protocol):
 
         Raises:
             RadioUnavailable: there is no radio to connect with.
-            RadioError: `radio.not_found` (never heard by this radio), `radio.connect_timeout`, `radio.connect_failed`
-                or `radio.gatt_failed` (connected, but it is not a lock).
+            RadioError: `radio.not_found` (never heard by this radio), `radio.connect_timeout`, `radio.connect_failed`,
+                `radio.in_progress`, `radio.no_slot` or `radio.gatt_failed` (connected, but it is not a lock).
+        """
+
+    async def returned(self) -> None:
+        """Wait until there is an adapter again, or another host behind it: trying may be worth it at once."""
+
+    async def recover(self, rung: Rung, address: str | None) -> bool:
+        """Take one rung, within seconds; `address` is the lock's, for FORGET. Return whether it could be taken.
+
+        Every link of the adapter may drop. Never raises a RadioError.
         """
 
     async def close(self) -> None:

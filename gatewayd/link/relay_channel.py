@@ -66,10 +66,16 @@ class RelayChannels:
         self._entropy = entropy
         self._post: Callable[[Message], None] | None = None
         self._phones: dict[int, _Phone] = {}
+        self._quiet = asyncio.Event()
+        self._quiet.set()
         self._last_number = -1
         self._denied_ms: int | None = None
         self._stories: asyncio.Queue[tuple[_Phone, bytes]] = asyncio.Queue(STORY_COUNT_MAX)
         self._story_count = 0
+
+    async def until_quiet(self) -> None:
+        """Wait until no phone is being served."""
+        await self._quiet.wait()
 
     async def run(self) -> NoReturn:
         """Tell the stories of the bundles that come in, side by side, until cancelled."""
@@ -123,6 +129,7 @@ class RelayChannels:
             loop.call_later(RELAY_AGE_MS_MAX / 1_000, self._close, phone, Code.EXPIRED),
         ]
         self._phones[number] = phone
+        self._quiet.clear()
         self._listener.on_challenge(self._lock_id, challenge, instant)
 
     def _evict(self) -> bool:
@@ -191,6 +198,8 @@ class RelayChannels:
         for timer in phone.timers:
             timer.cancel()
         del self._phones[phone.number]
+        if not self._phones:
+            self._quiet.set()
 
     def _send(self, message: Message) -> None:
         if self._post is None:

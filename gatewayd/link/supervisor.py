@@ -4,38 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import structlog
 
 from firmware_protocol.codes import Code
 from firmware_protocol.constants import SERVICE_UUID
 from firmware_protocol.hello import HELLO_NONCE_SIZE
-from firmware_protocol.messages import EventNotification, RelayClose, RelayData, RelayOpen, State
 from firmware_protocol.noise import DH_SIZE, KeyPair
 from firmware_protocol.session import GatewaySession
 from gatewayd.errors import GatewayError
-from gatewayd.link.faults import CloneSuspected, LinkFault, LinkLost, RequestRefused, SessionWornOut
+from gatewayd.link.attendance import Attendance
+from gatewayd.link.budget import ConnectBudget
+from gatewayd.link.faults import CloneSuspected, LinkFault, LinkLost, Relieved, SessionWornOut
+from gatewayd.link.ladder import LockRungs
 from gatewayd.link.lock_client import LockClient
 from gatewayd.link.log_transfer import LogTransfer
-from gatewayd.link.machine import LinkEvent, LinkState, backoff_ms_max, next_state
-from gatewayd.link.moves import Moves
+from gatewayd.link.machine import LinkEvent, LinkState, next_state
+from gatewayd.link.moves import Hurry, Moves
 from gatewayd.link.outages import Outages
-from gatewayd.link.ports import DoorObserved, LinkStatus
+from gatewayd.link.patience import Patience
+from gatewayd.link.ports import LinkStatus
 from gatewayd.link.radio import RadioCode, RadioError
 from gatewayd.link.relay_channel import RelayChannels
+from gatewayd.link.slots import ROUND_MS
 from gatewayd.stopping import run_apart
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from random import Random
 
-    from firmware_protocol.hello import LockStatus
     from gatewayd.channel import Entropy, Submit
-    from gatewayd.link.lock_client import Unasked
+    from gatewayd.link.adapter import Adapter
     from gatewayd.link.ports import BoltMove, LinkLedger, LinkListener, LockTarget, MoveOutcome
-    from gatewayd.link.radio import LockLink, Radio, Sighting
-    from gatewayd.timekeeping import Clock, Instant
+    from gatewayd.link.radio import LockLink, Sighting
+    from gatewayd.timekeeping import Clock
 
 SCAN_MS_MAX: Final = 10_000
 """Longest stay in SCANNING, in milliseconds: a lock advertises at least once a second."""
@@ -47,9 +50,10 @@ DROP_MS_MAX: Final = 10_000
 """Longest time for each step of taking a link down, in milliseconds."""
 STEADY_MS: Final = 60_000
 """A link that stood for so long has shown that the lock can be kept: its loss starts with a short back-off again."""
-REFRESH_MS: Final = 60_000
-"""How often the door's state is read and the session's age looked at, in milliseconds: half of what a shown state
-may be old."""
+HELD_MS: Final = 60_000
+"""A lock that is not heard, and when last heard, at most so long ago, had a phone, is held by a phone."""
+NOT_DOWN: Final = frozenset({RadioCode.HELD.value, Code.BUSY.dotted})
+"""Faults of a link to a lock that is there and has no time."""
 
 _log = structlog.get_logger()
 
@@ -62,7 +66,7 @@ class LinkSupervisor:
         *,
         target: LockTarget,
         keys: KeyPair,
-        radio: Radio,
+        adapter: Adapter,
         ledger: LinkLedger,
         listener: LinkListener,
         submit: Submit,
@@ -73,23 +77,43 @@ class LinkSupervisor:
         """Do nothing yet. `keys` is the gateway's X25519 pair; `random` jitters back-offs and nothing else."""
         self._target = target
         self._keys = keys
-        self._radio = radio
+        self._adapter = adapter
+        self._radio = adapter.radio
         self._ledger = ledger
         self._listener = listener
         self._clock = clock
         self._entropy = entropy
-        self._random = random
-        self._hurried = asyncio.Event()
-        self._state_due = asyncio.Event()
         self._ready = asyncio.Event()
-        self._moves = Moves(clock=clock, hurry=self._hurried.set, moved=self._state_due.set)
+        self._hurry = Hurry()
+        self._budget = ConnectBudget(clock.now().monotonic_ms)
+        self._rungs = LockRungs()
+        self._patience = Patience(
+            address=target.address,
+            radio=self._radio,
+            budget=self._budget,
+            clock=clock,
+            random=random,
+            hurry=self._hurry,
+            on_sighting=self._note_sighting,
+        )
         self._transfer = LogTransfer(lock_id=target.lock_id, ledger=ledger, listener=listener)
         self._relay = RelayChannels(
             lock_id=target.lock_id, keys=keys, submit=submit, listener=listener, clock=clock, entropy=entropy
         )
+        self._attendance = Attendance(
+            lock_id=target.lock_id,
+            listener=listener,
+            relay=self._relay,
+            transfer=self._transfer,
+            slots=adapter.slots,
+        )
+        self._moves = Moves(
+            clock=clock, hurry=self._hurry, moved=self._attendance.state_due.set, why_down=self._why_down
+        )
         self._outages = Outages(lock_id=target.lock_id, ledger=ledger, listener=listener, clock=clock)
         self._acts: Mapping[LinkState, Callable[[], Awaitable[LinkEvent]]] = {
             LinkState.SCANNING: self._scan,
+            LinkState.QUEUEING: self._queue,
             LinkState.CONNECTING: self._connect,
             LinkState.DISCOVERING: self._discover,
             LinkState.HANDSHAKING: self._shake_hands,
@@ -101,15 +125,19 @@ class LinkSupervisor:
         self._since = clock.now()
         self._failure_count = 0
         self._connect_count = 0
+        self._fault: GatewayError | RadioError | None = None
+        """What ended the last try; None where nothing was wrong."""
         self._fault_code: str | None = None
+        self._rest_until_ms: int | None = None
+        """When the next visit is due, where others had to be given room."""
         self._suspected = False
         self._sighting: Sighting | None = None
+        self._sighted_ms = 0
         self._link: LockLink | None = None
         self._client: LockClient | None = None
         self._carrier: asyncio.Task[None] | None = None
         self._session_ctr = 0
         self._version_floor = 0
-        self._lock_status: LockStatus | None = None
 
     @property
     def ready(self) -> bool:
@@ -119,6 +147,7 @@ class LinkSupervisor:
     @property
     def status(self) -> LinkStatus:
         """A snapshot."""
+        now_ms = self._clock.now().monotonic_ms
         return LinkStatus(
             lock_id=self._target.lock_id,
             state=self._state,
@@ -127,6 +156,8 @@ class LinkSupervisor:
             last_fault=self._fault_code,
             rssi_dbm=None if self._sighting is None else self._sighting.rssi_dbm,
             connect_count=self._connect_count,
+            connect_hour_count=self._budget.hour_count(now_ms),
+            connect_left_count=self._budget.left(now_ms),
         )
 
     async def wait_ready(self) -> None:
@@ -134,7 +165,7 @@ class LinkSupervisor:
         await self._ready.wait()
 
     async def execute(self, move: BoltMove) -> MoveOutcome:
-        """See `BoltMover.execute`; cancels a back-off."""
+        """See `BoltMover.execute`; no back-off, no budget and no other lock's turn holds it up."""
         return await self._moves.execute(move)
 
     async def query(self, command_seq: int) -> MoveOutcome:
@@ -147,6 +178,7 @@ class LinkSupervisor:
 
     async def run(self) -> NoReturn:
         """Keep the lock within reach until cancelled; then nothing is left of the link."""
+        self._adapter.slots.join(self._target.lock_id)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._relay.run())
             await self._keep()
@@ -179,18 +211,35 @@ class LinkSupervisor:
     # What the states stand for.
 
     async def _scan(self) -> LinkEvent:
-        await self._find(SCAN_MS_MAX)
+        try:
+            async with _radio_patience(SCAN_MS_MAX, RadioCode.NOT_FOUND):
+                sighting = await self._radio.find(SERVICE_UUID, self._target.address, timeout_ms=SCAN_MS_MAX)
+        except RadioError as error:
+            if error.code == RadioCode.NOT_FOUND and self._had_phone():
+                raise RadioError(RadioCode.HELD, "a phone had it when it was last heard") from error
+            raise
+        self._note_sighting(sighting)
         return LinkEvent.HEARD
 
-    async def _find(self, timeout_ms: int) -> None:
-        async with _radio_patience(timeout_ms, RadioCode.NOT_FOUND):
-            self._sighting = await self._radio.find(SERVICE_UUID, self._target.address, timeout_ms=timeout_ms)
+    async def _queue(self) -> LinkEvent:
+        """Wait for one of the adapter's connections; whoever is in a hurry does not wait for visits."""
+        hurrying = asyncio.create_task(self._hurry_up())
+        try:
+            await self._adapter.slots.take(self._target.lock_id, urgent=self._urgent)
+        finally:
+            hurrying.cancel()
+        return LinkEvent.ADMITTED
+
+    async def _hurry_up(self) -> None:
+        await self._hurry.wait()
+        self._adapter.slots.hurry(self._target.lock_id)
 
     async def _connect(self) -> LinkEvent:
         assert self._sighting is not None  # noqa: S101 - for mypy: the table leads here only from HEARD
         async with _radio_patience(CONNECT_MS_MAX, RadioCode.CONNECT_TIMEOUT):
             self._link = await self._radio.connect(self._sighting, timeout_ms=CONNECT_MS_MAX)
         self._connect_count += 1
+        self._budget.spend(self._clock.now().monotonic_ms)
         return LinkEvent.CONNECTED
 
     async def _discover(self) -> LinkEvent:
@@ -207,7 +256,7 @@ class LinkSupervisor:
             value_size_max=self._link.value_size_max,
             now_ms=self._clock.now().monotonic_ms,
         )
-        self._client = LockClient(session=session, link=self._link, clock=self._clock, sink=self)
+        self._client = LockClient(session=session, link=self._link, clock=self._clock, sink=self._attendance)
         self._carrier = asyncio.create_task(self._client.run())
         await self._client.greeted()
         return LinkEvent.GREETED
@@ -215,14 +264,15 @@ class LinkSupervisor:
     async def _shake_hands(self) -> LinkEvent:
         client = self._live_client()
         authenticated, instant = await client.authenticated()
-        self._lock_status = status = authenticated.status
+        status = authenticated.status
+        self._attendance.greet(status)
         self._relay.attach(client.post)
         client.confirm(
             await self._listener.on_lock_clock(
                 self._target.lock_id, boot=status.boot, up_ms=status.up_ms, instant=instant
             )
         )
-        await self._read_state(client)
+        await self._attendance.read_state(client)
         if authenticated.version > self._version_floor:
             await self._ledger.raise_version_floor(self._target.lock_id, authenticated.version)
         return LinkEvent.PROVEN
@@ -230,28 +280,38 @@ class LinkSupervisor:
     async def _serve(self) -> LinkEvent:
         client = self._live_client()
         self._suspected = False
+        self._rungs.note_proof()
+        await self._adapter.recovery.note_up(self._target.lock_id)
         await self._outages.note_up(session_ctr=self._session_ctr)
         self._moves.attach(client)
         self._ready.set()
         fault: LinkFault | None = None
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(client.until_lost())
-                tasks.create_task(self._copy_log(client))
-                tasks.create_task(self._refresh(client))
+            await self._attendance.attend(client, urgent=self._urgent)
         except* LinkFault as faults:
             fault = _first(faults)
         finally:
             self._moves.detach()
             self._ready.clear()
+            self._adapter.recovery.note_down(self._target.lock_id)
         if self._clock.now().monotonic_ms - self._since.monotonic_ms >= STEADY_MS:
             self._failure_count = 0
         if isinstance(fault, SessionWornOut):
             return LinkEvent.RENEWAL_DUE
+        if isinstance(fault, Relieved):
+            self._rest_until_ms = self._since.monotonic_ms + ROUND_MS
+            return LinkEvent.RELIEVED
         raise fault or LinkLost(Code.LINK_DOWN.dotted, "the link ended without a word")
 
     async def _drop(self) -> LinkEvent:
         """Take down whatever is left of the link. Raises only for bugs."""
+        try:
+            await self._take_down()
+        finally:
+            self._adapter.slots.give_back(self._target.lock_id)
+        return LinkEvent.DROPPED
+
+    async def _take_down(self) -> None:
         self._relay.detach()
         link, client, carrier = self._link, self._client, self._carrier
         self._link = self._client = self._carrier = None
@@ -267,87 +327,42 @@ class LinkSupervisor:
                 _log.warning("link.close_failed", lock=self._target.lock_id.hex())
         if carrier is not None and carrier.done() and not carrier.cancelled():
             carrier.result()  # a bug in carrying must not hide
-        return LinkEvent.DROPPED
 
     async def _back_off(self) -> LinkEvent:
-        delay_ms = round(self._random.uniform(0, backoff_ms_max(self._failure_count)))
-        waits: dict[asyncio.Task[Any], LinkEvent] = {asyncio.create_task(self._hurried.wait()): LinkEvent.HURRIED}
-        if self._fault_code == RadioCode.NOT_FOUND:
-            # It was out of reach: the first advertisement says that it is back.
-            waits[asyncio.create_task(self._listen(delay_ms))] = LinkEvent.HEARD
-        try:
-            done, _ = await asyncio.wait(waits, timeout=delay_ms / 1_000, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waits:
-                task.cancel()
-            await asyncio.wait(waits)
-        self._hurried.clear()
-        return next((waits[task] for task in waits if task in done), LinkEvent.WAITED)
-
-    async def _listen(self, timeout_ms: int) -> None:
-        try:
-            await self._find(timeout_ms)
-        except RadioError:
-            await asyncio.Event().wait()  # for as long as the back-off lasts
-
-    # While the link is ready.
-
-    async def _copy_log(self, client: LockClient) -> None:
-        assert self._lock_status is not None  # noqa: S101 - for mypy: known since the handshake
-        await self._transfer.run(client, self._lock_status)
-
-    async def _refresh(self, client: LockClient) -> NoReturn:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(REFRESH_MS / 1_000):
-                    await self._state_due.wait()
-            self._state_due.clear()
-            await client.retire_if_due()
-            await self._read_state(client)
-
-    async def _read_state(self, client: LockClient) -> None:
-        try:
-            state, instant = await client.state()
-        except RequestRefused as refused:
-            _log.debug("link.state_refused", lock=self._target.lock_id.hex(), code=refused.code)
-        else:
-            self._show_state(state, instant)
-
-    def _show_state(self, state: State, instant: Instant) -> None:
-        self._listener.on_door_observed(
-            DoorObserved(
-                lock_id=self._target.lock_id,
-                bolt=state.bolt,
-                door=state.door,
-                battery_mv=state.battery_mv,
-                motor_busy=state.motor_busy,
-                tampered=state.tampered,
-                observed_at=instant,
-            )
+        rest_until_ms, self._rest_until_ms = self._rest_until_ms, None
+        if rest_until_ms is not None:
+            return await self._patience.rest(rest_until_ms - self._clock.now().monotonic_ms)
+        fault, self._fault = self._fault, None
+        if fault is None:
+            return await self._patience.back_off(0, None)
+        await self._adapter.recovery.climb(
+            self._rungs, address=self._address(), failure_count=self._failure_count, code=fault.code
         )
+        return await self._patience.back_off(self._failure_count, fault.code)
 
-    # `lock_client.RecordSink`.
+    # What is known of the lock and of the last try.
 
-    def on_record(self, message: Unasked, instant: Instant) -> None:
-        """See `RecordSink.on_record`."""
-        match message:
-            case State():
-                self._show_state(message, instant)
-            case EventNotification():
-                self._transfer.hint()
-            case RelayOpen() | RelayData() | RelayClose():
-                self._relay.take(message, instant)
+    @property
+    def _urgent(self) -> bool:
+        return self._hurry.active or (self._sighting is not None and self._sighting.phone_waiting)
 
-    async def on_uptime(self, up_ms: int, instant: Instant) -> None:
-        """See `RecordSink.on_uptime`."""
-        if self._lock_status is not None:
-            await self._listener.on_lock_clock(
-                self._target.lock_id, boot=self._lock_status.boot, up_ms=up_ms, instant=instant
-            )
+    def _address(self) -> str | None:
+        return self._target.address if self._sighting is None else self._sighting.address
+
+    def _note_sighting(self, sighting: Sighting) -> None:
+        self._sighting = sighting
+        self._sighted_ms = self._clock.now().monotonic_ms
+
+    def _had_phone(self) -> bool:
+        sighting, age_ms = self._sighting, self._clock.now().monotonic_ms - self._sighted_ms
+        return sighting is not None and sighting.phone_waiting and age_ms <= HELD_MS
+
+    def _why_down(self) -> Code:
+        return Code.BUSY if self._fault_code in NOT_DOWN else Code.LINK_DOWN
 
     async def _note_fault(self, fault: GatewayError | RadioError) -> None:
         self._failure_count += 1
-        self._fault_code = fault.code
+        self._fault, self._fault_code = fault, fault.code
         log = _log.warning if self._failure_count == 1 else _log.debug
         log("link.lost", lock=self._target.lock_id.hex(), code=fault.code, detail=fault.detail, state=self._state.value)
         await self._outages.note_fault(fault.code)

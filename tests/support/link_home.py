@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from firmware_protocol.noise import KeyPair
 from firmware_protocol.vocabulary import Action
 from gatewayd.errors import GatewayError
+from gatewayd.link.adapter import Adapter
 from gatewayd.link.ports import BoltMove, LockTarget, SessionReserved
 from gatewayd.link.supervisor import LinkSupervisor
 from gatewayd.timekeeping import TimeInterval
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from firmware_protocol.codes import Code
     from firmware_protocol.lock_log import LogPosition
     from gatewayd.channel import Responder, Submission
-    from gatewayd.link.ports import DoorObserved, LinkChanged, LockEntry
+    from gatewayd.link.ports import DoorObserved, LinkChanged, LockEntry, RadioStep
     from gatewayd.timekeeping import Instant
 
 ACTOR: Final = b"actorkid"
@@ -51,6 +52,7 @@ class MemoryLedger:
         self.heads: list[bytes] = []
         self.restarts: list[LogPosition] = []
         self.links: list[tuple[object, ...]] = []
+        self.steps: list[RadioStep] = []
         self.full = False
         """Whether writing fails; reserving a session does not, for its block was reserved before."""
         self.commit_s = 0.0
@@ -102,6 +104,11 @@ class MemoryLedger:
         """See `LinkLedger`."""
         self._write()
         self.links.append(("lost", code))
+
+    async def record_radio_step(self, step: RadioStep) -> None:
+        """See `LinkLedger`."""
+        self._write()
+        self.steps.append(step)
 
     def _write(self) -> None:
         if self.full:
@@ -210,14 +217,15 @@ class LinkHome(HomeWaits):
         self.ledger = MemoryLedger()
         self.diary = Diary()
         self.desk = Desk()
+        self.adapter = Adapter(radio=self.radio, ledger=self.ledger, clock=self.clock)
         self.link = self.make_link()
 
-    def make_link(self, *, lock_key: bytes | None = None) -> LinkSupervisor:
+    def make_link(self, *, lock_key: bytes | None = None, address: str = ADDRESS) -> LinkSupervisor:
         """Return a new supervisor, as a restarted gateway has one."""
         return LinkSupervisor(
-            target=LockTarget(lock_id=self.keys.lock_id, lock_key=lock_key or self.keys.link.public, address=ADDRESS),
+            target=LockTarget(lock_id=self.keys.lock_id, lock_key=lock_key or self.keys.link.public, address=address),
             keys=self.gateway_keys,
-            radio=self.radio,
+            adapter=self.adapter,
             ledger=self.ledger,
             listener=self.diary,
             submit=self.desk,

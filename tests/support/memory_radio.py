@@ -1,17 +1,18 @@
-"""A radio in memory for virtual time: gateway and phones on one side, a `PeripheralHandler` on the other.
+"""A radio in memory for virtual time: gateway and phones on one side, `PeripheralHandler`s on the other.
 
 Everything waits through the running loop and all chance comes from the caller's `Random`, so one seed is one
-trace. Values keep their order; a value in flight when the link drops is lost, as in the air.
+trace. Values keep their order; a value in flight when the link drops is lost, as in the air. What the radio could
+do at any moment, `can_connect` knows: it is the truth that tests hold the link to.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
-from gatewayd.link.radio import LockLink, RadioCode, RadioError, RadioUnavailable, Sighting
-from gatewayd.link.value_queue import ValueQueue
+from gatewayd.link.radio import LockLink, RadioCode, RadioError, RadioUnavailable, Rung, Sighting
+from tests.support.memory_link import MemoryLink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,10 +24,46 @@ ADDRESS: Final = "F0:00:00:00:00:01"
 RSSI_DBM: Final = -50
 CONNECT_MS: Final = 500
 """What finding and connecting take each at most, in milliseconds; measured on the virtual radio: 0.1 to 0.5 s."""
+RUNG_MS: Final = {Rung.FORGET: 100, Rung.POWER_CYCLE: 3_000, Rung.RESET: 5_000, Rung.RESTART: 8_000}
+"""What a rung takes, in milliseconds."""
+
+
+class MemoryLock:
+    """One lock in the air; a `simulator.wire.Beacon`."""
+
+    def __init__(self, handler: PeripheralHandler, address: str, on_changed: Callable[[], None]) -> None:
+        self.handler = handler
+        self.address = address
+        self.reachable = True
+        self.held = False
+        """Whether a phone has it and it does not advertise."""
+        self.stale = False
+        """Whether the host remembers another table of services of it."""
+        self.phone_waiting = False
+        self.gateway: MemoryLink | None = None
+        self.phones: dict[int, MemoryLink] = {}
+        self.next_channel = 1
+        self._on_changed = on_changed
+
+    @property
+    def audible(self) -> bool:
+        """Whether it can be heard where it is."""
+        return self.reachable and not self.held
+
+    def set_phone_waiting(self, waiting: bool) -> None:  # noqa: FBT001 - a setter of one flag
+        """See `simulator.wire.Beacon`."""
+        self.phone_waiting = waiting
+        self._on_changed()
+
+    def on_gateway_gone(self) -> None:
+        """The gateway's link is down."""
+        self.gateway = None
+        self.handler.gateway_disconnected()
+        self._on_changed()
 
 
 class MemoryRadio:
-    """A `gatewayd.link.radio.Radio` with one lock in reach, and the faults that the air has."""
+    """A `gatewayd.link.radio.Radio` with locks in reach, and the faults that adapters and the air have."""
 
     def __init__(
         self,
@@ -36,102 +73,252 @@ class MemoryRadio:
         value_size_max: int = 244,
         latency_ms: tuple[float, float] = (1, 5),
         connect_ms: float = CONNECT_MS,
+        slot_count: int = 64,
     ) -> None:
-        self._handler = handler
         self._random = random
         self._value_size_max = value_size_max
         self._latency_ms = latency_ms
         self._connect_ms = connect_ms
-        self._reachable = True
+        self._slot_count = slot_count
         self._available = True
-        self._gateway: MemoryLink | None = None
-        self._phones: dict[int, MemoryLink] = {}
-        self._next_channel = 1
-        self._phone_waiting = False
+        self._powered = True
+        self._hung: Rung | None = None
+        self._changed: asyncio.Event | None = None
+        self._returned: asyncio.Event | None = None
+        self.locks: dict[str, MemoryLock] = {}
+        self.connect_loss = 0.0
+        """Share of connections that fail by chance."""
+        self.connect_errors: deque[RadioError] = deque()
+        """What the next connections fail with."""
+        self.missing: set[Rung] = set()
+        """Rungs that can't be taken here."""
+        self.recoveries: list[tuple[Rung, str | None]] = []
+        """Rungs that were taken."""
+        self.refused: list[str] = []
+        """Addresses that were connected to while another link to them was up, or beyond the slots."""
+        self.connects: Counter[str] = Counter()
+        """Links that came up, by address."""
+        self.on_changed: Callable[[], None] = lambda: None
+        """Called after whatever may have changed `can_connect`."""
+        self.add(handler, ADDRESS)
+
+    def add(self, handler: PeripheralHandler, address: str) -> MemoryLock:
+        """Put another lock in reach."""
+        lock = self.locks[address] = MemoryLock(handler, address, self._note_change)
+        return lock
+
+    def can_connect(self, address: str = ADDRESS) -> bool:
+        """Whether a fresh connect would succeed now, but for chance; true also while a link is up."""
+        lock = self.locks[address]
+        return self._works and lock.audible and not lock.stale
+
+    @property
+    def link_count(self) -> int:
+        """Links of the gateway that are up."""
+        return sum(lock.gateway is not None for lock in self.locks.values())
+
+    @property
+    def _works(self) -> bool:
+        return self._available and self._powered and self._hung is None
 
     # The seam.
 
-    async def find(self, _service_uuid: str, address: str | None, *, timeout_ms: int) -> Sighting:
-        """See `Radio.find`; the lock advertises whether or not it has a gateway."""
-        self._check_available()
-        sleep_ms = self._random.uniform(0, self._connect_ms)
-        heard = self._reachable and address in (None, ADDRESS) and sleep_ms <= timeout_ms
-        await asyncio.sleep((sleep_ms if heard else timeout_ms) / 1_000)
-        if not heard:
-            raise RadioError(RadioCode.NOT_FOUND)
-        return Sighting(address=ADDRESS, rssi_dbm=RSSI_DBM, phone_waiting=self._phone_waiting)
+    async def find(
+        self, _service_uuid: str, address: str | None, *, timeout_ms: int, phone_waiting: bool = False
+    ) -> Sighting:
+        """See `Radio.find`; a lock advertises whether or not it has a gateway."""
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + timeout_ms / 1_000
+        while True:
+            self._check_available()
+            delay_s = self._random.uniform(0, self._connect_ms) / 1_000
+            if self._heard(address, phone_waiting=phone_waiting) and loop.time() + delay_s <= end_s:
+                await asyncio.sleep(delay_s)
+                self._check_available()
+                lock = self._heard(address, phone_waiting=phone_waiting)
+                if lock is not None:
+                    return Sighting(address=lock.address, rssi_dbm=RSSI_DBM, phone_waiting=lock.phone_waiting)
+            elif not await self._change_before(end_s):
+                raise RadioError(RadioCode.NOT_FOUND)
 
     async def connect(self, sighting: Sighting, *, timeout_ms: int) -> LockLink:
         """See `Radio.connect`."""
         self._check_available()
-        if sighting.address != ADDRESS:
+        lock = self.locks.get(sighting.address)
+        if lock is None:
             raise RadioError(RadioCode.NOT_FOUND)
         sleep_ms = self._random.uniform(0, self._connect_ms)
+        if not self.can_connect(lock.address) and not lock.stale:
+            sleep_ms = timeout_ms + 1
         await asyncio.sleep(min(sleep_ms, timeout_ms) / 1_000)
-        if not self._reachable or sleep_ms > timeout_ms:
+        self._check_available()
+        if self.connect_errors:
+            raise self.connect_errors.popleft()
+        if not (self._works and lock.audible) or sleep_ms > timeout_ms or self._random.random() < self.connect_loss:
             raise RadioError(RadioCode.CONNECT_TIMEOUT)
-        if self._gateway is not None:
+        if lock.stale:
+            raise RadioError(RadioCode.GATT_FAILED, "the services are not the lock's")
+        if lock.gateway is not None:
+            self.refused.append(lock.address)
             raise RadioError(RadioCode.GATT_FAILED, "the lock has a gateway and drops another")
-        link = self._link(self._handler.gateway_value, self._on_gateway_gone)
-        self._gateway = link
-        self._handler.gateway_connected(link.pipe)
+        if self.link_count >= self._slot_count:
+            self.refused.append(lock.address)
+            raise RadioError(RadioCode.NO_SLOT)
+        self.connects[lock.address] += 1
+        lock.gateway = link = self._link(lock.handler.gateway_value, lock.on_gateway_gone)
+        lock.handler.gateway_connected(link.pipe)
         return link
+
+    async def returned(self) -> None:
+        """See `Radio.returned`."""
+        if self._returned is None:
+            self._returned = asyncio.Event()
+        await self._returned.wait()
+
+    async def recover(self, rung: Rung, address: str | None) -> bool:
+        """See `Radio.recover`."""
+        if rung in self.missing or not self._available:
+            return False
+        self.recoveries.append((rung, address))
+        if rung is Rung.FORGET:
+            await asyncio.sleep(RUNG_MS[rung] / 1_000)
+            if address in self.locks:
+                self.locks[address].stale = False
+        else:
+            self._drop_links()
+            await asyncio.sleep(RUNG_MS[rung] / 1_000)
+            self._powered = True
+            for lock in self.locks.values():
+                lock.stale = False
+        if self._hung is rung:
+            self._hung = None
+        self._note_return()
+        return True
 
     async def close(self) -> None:
         """See `Radio.close`."""
-        self.drop_link()
+        self._drop_links()
 
     # The lock's side.
 
     def set_phone_waiting(self, waiting: bool) -> None:  # noqa: FBT001 - a setter of one flag
-        """See `simulator.wire.Beacon`."""
-        self._phone_waiting = waiting
+        """See `simulator.wire.Beacon`: the first lock's."""
+        self.locks[ADDRESS].set_phone_waiting(waiting)
 
     # Phones.
 
-    def connect_phone(self) -> MemoryLink:
+    def connect_phone(self, address: str = ADDRESS) -> MemoryLink:
         """Connect a phone at once and return its end, which works as the gateway's does.
 
         Raises:
             RadioError: `radio.not_found`, the lock is out of reach.
         """
-        if not self._reachable:
+        lock = self.locks[address]
+        if not lock.reachable:
             raise RadioError(RadioCode.NOT_FOUND)
-        channel, self._next_channel = self._next_channel, self._next_channel % 255 + 1
+        channel, lock.next_channel = lock.next_channel, lock.next_channel % 255 + 1
 
         def on_gone() -> None:
-            del self._phones[channel]
-            self._handler.phone_disconnected(channel)
+            del lock.phones[channel]
+            lock.handler.phone_disconnected(channel)
 
-        link = self._link(lambda value: self._handler.phone_value(channel, value), on_gone)
-        self._phones[channel] = link
-        self._handler.phone_connected(channel, link.pipe)
+        link = self._link(lambda value: lock.handler.phone_value(channel, value), on_gone)
+        lock.phones[channel] = link
+        lock.handler.phone_connected(channel, link.pipe)
         return link
 
     # Faults.
 
-    def drop_link(self) -> None:
+    def drop_link(self, address: str = ADDRESS) -> None:
         """Drop the gateway's link as a lost radio does: both ends notice, values in flight are lost."""
-        if self._gateway is not None:
-            self._gateway.drop()
-
-    def drop_phones(self) -> None:
-        """Drop all phones' links."""
-        for link in list(self._phones.values()):
+        link = self.locks[address].gateway
+        if link is not None:
             link.drop()
 
-    def set_reachable(self, reachable: bool) -> None:  # noqa: FBT001 - a setter of one flag
-        """Put the lock out of reach, which drops all links, or back into it."""
-        self._reachable = reachable
+    def silence_link(self, address: str = ADDRESS) -> None:
+        """Let nothing pass over the gateway's link any more, and let it stay up: a phantom connection."""
+        link = self.locks[address].gateway
+        if link is not None:
+            link.silent = True
+
+    def drop_phones(self, address: str = ADDRESS) -> None:
+        """Drop all phones' links."""
+        for link in list(self.locks[address].phones.values()):
+            link.drop()
+
+    def set_reachable(self, reachable: bool, address: str = ADDRESS) -> None:  # noqa: FBT001 - a setter of one flag
+        """Put a lock out of reach, which drops all links, or back into it."""
+        self.locks[address].reachable = reachable
         if not reachable:
-            self.drop_link()
-            self.drop_phones()
+            self.drop_link(address)
+            self.drop_phones(address)
+        self._note_change()
+
+    def set_held(self, held: bool, address: str = ADDRESS) -> None:  # noqa: FBT001 - a setter of one flag
+        """Let a phone take the lock so that it does not advertise, or let go of it."""
+        self.locks[address].held = held
+        self._note_change()
+
+    def set_stale(self, address: str = ADDRESS) -> None:
+        """Let the host remember services that the lock no longer has, until it is told to forget it."""
+        self.locks[address].stale = True
+        self._note_change()
 
     def set_available(self, available: bool) -> None:  # noqa: FBT001 - a setter of one flag
-        """Pull the gateway's adapter out, which drops its link, or put it back."""
+        """Pull the gateway's adapter out, which drops its links, or put it back."""
         self._available = available
-        if not available:
-            self.drop_link()
+        if available:
+            self._note_return()
+        else:
+            self._drop_links()
+            self._note_change()
+
+    def switch_off(self) -> None:
+        """Switch the adapter off, as another program does; POWER_CYCLE switches it on."""
+        self._powered = False
+        self._drop_links()
+        self._note_change()
+
+    def hang(self, cure: Rung) -> None:
+        """Let the adapter hang until `cure`: it says that it works, hears nothing, and its links are phantoms."""
+        self._hung = cure
+        for address in self.locks:
+            self.silence_link(address)
+        self._note_change()
+
+    def _drop_links(self) -> None:
+        for address in self.locks:
+            self.drop_link(address)
+
+    def _heard(self, address: str | None, *, phone_waiting: bool) -> MemoryLock | None:
+        if self._hung is not None:
+            return None
+        for lock in self.locks.values() if address is None else [self.locks.get(address)]:
+            if lock is not None and lock.audible and (lock.phone_waiting or not phone_waiting):
+                return lock
+        return None
+
+    async def _change_before(self, end_s: float) -> bool:
+        if self._changed is None:
+            self._changed = asyncio.Event()
+        try:
+            async with asyncio.timeout_at(end_s):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _note_change(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+        self.on_changed()
+
+    def _note_return(self) -> None:
+        if self._returned is not None:
+            self._returned.set()
+            self._returned = None
+        self._note_change()
 
     def _link(self, on_value: Callable[[bytes], None], on_gone: Callable[[], None]) -> MemoryLink:
         return MemoryLink(
@@ -141,115 +328,8 @@ class MemoryRadio:
     def _delay_ms(self) -> float:
         return self._random.uniform(*self._latency_ms)
 
-    def _on_gateway_gone(self) -> None:
-        self._gateway = None
-        self._handler.gateway_disconnected()
-
     def _check_available(self) -> None:
         if not self._available:
             raise RadioUnavailable("the adapter was pulled out")
-
-
-class MemoryLink:
-    """A `LockLink`; `pipe` is the lock's end of it."""
-
-    def __init__(
-        self,
-        *,
-        value_size_max: int,
-        delay_ms: Callable[[], float],
-        on_value: Callable[[bytes], None],
-        on_gone: Callable[[], None],
-    ) -> None:
-        self.value_size_max = value_size_max
-        self.pipe = MemoryPipe(self)
-        self._delay_ms = delay_ms
-        self._on_value = on_value
-        self._on_gone = on_gone
-        self._values = ValueQueue()
-        self._to_lock = Flight(delay_ms, self._on_arrival)
-        self._from_lock = Flight(delay_ms, self._on_notification)
-        self._open = True
-
-    async def write_value(self, value: bytes) -> None:
-        """See `LockLink.write_value`."""
-        if not self._open:
-            raise RadioError(RadioCode.DISCONNECTED)
-        self.check_size(value)
-        self._to_lock.send(value)
-
-    async def next_value(self) -> bytes:
-        """See `LockLink.next_value`."""
-        return await self._values.get()
-
-    async def close(self) -> None:
-        """See `LockLink.close`."""
-        self.drop()
-
-    def drop(self) -> None:
-        """End the link at both ends now. Does nothing the second time."""
-        if self._open:
-            self._open = False
-            self._values.end()
-            self._on_gone()
-
-    def notify(self, value: bytes) -> None:
-        """Send `value` from the lock's end."""
-        self.check_size(value)
-        if self._open:
-            self._from_lock.send(value)
-
-    def check_size(self, value: bytes) -> None:
-        """Refuse what does not fit.
-
-        Raises:
-            ValueError: the sender's own fault.
-        """
-        if len(value) > self.value_size_max:
-            raise ValueError(f"a value of {len(value)} bytes on a link that carries {self.value_size_max}")
-
-    def _on_arrival(self, value: bytes) -> None:
-        if self._open:
-            self._on_value(value)
-
-    def _on_notification(self, value: bytes) -> None:
-        if self._open and not self._values.put(value):
-            self.drop()
-
-
-class MemoryPipe:
-    """A `simulator.wire.Pipe`: the lock's end of a `MemoryLink`."""
-
-    def __init__(self, link: MemoryLink) -> None:
-        self._link = link
-
-    @property
-    def value_size_max(self) -> int:
-        """See `Pipe.value_size_max`."""
-        return self._link.value_size_max
-
-    def send_value(self, value: bytes) -> None:
-        """See `Pipe.send_value`."""
-        self._link.notify(value)
-
-    def disconnect(self) -> None:
-        """See `Pipe.disconnect`. The other end notices in a turn of the loop of its own, as a chip's host does."""
-        asyncio.get_running_loop().call_soon(self._link.drop)
-
-
-class Flight:
-    """One direction of a link: values arrive late by chance, but never out of order."""
-
-    def __init__(self, delay_ms: Callable[[], float], on_arrival: Callable[[bytes], None]) -> None:
-        self._delay_ms = delay_ms
-        self._on_arrival = on_arrival
-        self._in_flight: deque[bytes] = deque()
-        self._latest_s = 0.0
-
-    def send(self, value: bytes) -> None:
-        """Let `value` arrive after a delay, and not before those that were sent before it."""
-        loop = asyncio.get_running_loop()
-        self._in_flight.append(value)
-        self._latest_s = max(loop.time() + self._delay_ms() / 1_000, self._latest_s)
-        # The timer takes the oldest, whichever that is: the loop does not keep the order of equal times.
-        loop.call_at(self._latest_s, lambda: self._on_arrival(self._in_flight.popleft()))
+        if not self._powered:
+            raise RadioUnavailable("the adapter is switched off", RadioCode.POWERED_OFF)

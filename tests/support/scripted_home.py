@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
+from gatewayd.link.adapter import Adapter
 from gatewayd.link.ports import LockTarget
 from gatewayd.link.supervisor import LinkSupervisor
 from tests.support.link_home import Desk, Diary, HomeWaits, MemoryLedger
@@ -39,7 +40,7 @@ class ScriptedHome(HomeWaits):
         return LinkSupervisor(
             target=LockTarget(lock_id=LOCK_ID, lock_key=LOCK_KEYS.public, address=None),
             keys=GATEWAY_KEYS,
-            radio=radio or self.radio,
+            adapter=Adapter(radio=radio or self.radio, ledger=self.ledger, clock=self.clock),
             ledger=self.ledger,
             listener=self.diary,
             submit=self.desk,

@@ -143,12 +143,12 @@ def test_a_session_is_retired_only_when_it_is_due_and_nothing_is_in_flight() -> 
     async def story() -> None:
         bench = Bench()
         async with bench.live() as client:
-            await client.retire_if_due()
+            assert not client.renewal_due
             bench.session._started_ms -= 24 * 3_600_000  # noqa: SLF001 - a day ago
             held: list[int] = []
             bench.lock.on_message = lambda _message, corr: held.append(corr)
             asking = asyncio.create_task(client.state())
-            retiring = asyncio.create_task(client.retire_if_due())
+            retiring = asyncio.create_task(client.retire(SessionWornOut("a code", "due")))
             await asyncio.sleep(1)
             assert not retiring.done()
             bench.lock.say(bench.lock.state(), held[0])

@@ -25,6 +25,7 @@ from gatewayd.link.lock_client import ANSWER_MS_MAX, MOTOR_MS_MAX
 from gatewayd.link.moves import INQUIRY_MS_MAX
 from gatewayd.link.ports import MoveOutcome
 from tests.support.link_home import LinkHome, move
+from tests.support.memory_radio import ADDRESS
 from tests.support.scripted_home import ScriptedHome
 from tests.support.virtual_loop import run_virtual
 
@@ -208,7 +209,7 @@ def test_a_command_lost_in_the_air_has_failed_and_is_not_sent_again() -> None:
         async with home.running() as link:
             await asyncio.sleep(5)
             executing = asyncio.create_task(link.execute(move(1)))
-            link_in_air = home.radio._gateway  # noqa: SLF001 - to lose what is in flight
+            link_in_air = home.radio.locks[ADDRESS].gateway
             assert link_in_air is not None
             while not link_in_air._to_lock._in_flight:  # noqa: SLF001 - the same
                 await asyncio.sleep(0)

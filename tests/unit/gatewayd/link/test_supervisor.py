@@ -19,10 +19,11 @@ from firmware_protocol.messages import ErrorRecord, Message, Pong, StateEvent, S
 from firmware_protocol.noise import KeyPair
 from firmware_protocol.vocabulary import Bolt, DoorLeaf
 from gatewayd.errors import GatewayError
+from gatewayd.link.attendance import REFRESH_MS
 from gatewayd.link.machine import LinkState
 from gatewayd.link.outages import OUTAGE_MS
 from gatewayd.link.radio import RadioCode, RadioError
-from gatewayd.link.supervisor import CONNECT_MS_MAX, RADIO_SLACK_MS, REFRESH_MS, SCAN_MS_MAX, STEADY_MS
+from gatewayd.link.supervisor import CONNECT_MS_MAX, RADIO_SLACK_MS, SCAN_MS_MAX, STEADY_MS
 from gatewayd.timekeeping import TimeInterval
 from tests.support.link_home import TRUSTED, LinkHome, move
 from tests.support.scripted_home import ScriptedHome
@@ -30,7 +31,7 @@ from tests.support.session_pair import status
 from tests.support.virtual_loop import run_virtual
 
 if TYPE_CHECKING:
-    from gatewayd.link.radio import LockLink, Sighting
+    from gatewayd.link.radio import LockLink, Rung, Sighting
 
 
 def now_ms() -> int:
@@ -280,18 +281,21 @@ def test_an_advertisement_ends_the_back_off_of_a_lock_that_was_out_of_reach(monk
         finds: list[int] = []
         find = home.radio.find
 
-        async def find_late(service_uuid: str, address: str | None, *, timeout_ms: int) -> Sighting:
+        async def find_late(
+            service_uuid: str, address: str | None, *, timeout_ms: int, phone_waiting: bool = False
+        ) -> Sighting:
             finds.append(timeout_ms)
-            if len(finds) % 2:
+            if len(finds) == 1:
                 await asyncio.sleep(timeout_ms / 1_000)
                 raise RadioError(RadioCode.NOT_FOUND)
-            return await find(service_uuid, address, timeout_ms=600_000)
+            return await find(service_uuid, address, timeout_ms=600_000, phone_waiting=phone_waiting)
 
         monkeypatch.setattr(home.radio, "find", find_late)
         monkeypatch.setattr(home.random, "uniform", lambda _low, high: high)
+        monkeypatch.setattr("gatewayd.link.patience.backoff_ms_max", lambda _count: 20_000)
         async with home.running():
-            assert finds == [SCAN_MS_MAX, 1_000]
-            assert now_ms() < 1_000_000 + SCAN_MS_MAX + 1_100 + 1_000
+            assert finds[0] == SCAN_MS_MAX
+            assert now_ms() < 1_000_000 + SCAN_MS_MAX + 2_500
 
     run_virtual(story())
 
@@ -544,11 +548,13 @@ class HungRadio:
         self._hangs_in = hangs_in
         self.calls: list[str] = []
 
-    async def find(self, service_uuid: str, address: str | None, *, timeout_ms: int) -> Sighting:
+    async def find(
+        self, service_uuid: str, address: str | None, *, timeout_ms: int, phone_waiting: bool = False
+    ) -> Sighting:
         self.calls.append("find")
         if self._hangs_in == "find":
             await asyncio.sleep(10**9)
-        return await self._home.radio.find(service_uuid, address, timeout_ms=timeout_ms)
+        return await self._home.radio.find(service_uuid, address, timeout_ms=timeout_ms, phone_waiting=phone_waiting)
 
     async def connect(self, sighting: Sighting, *, timeout_ms: int) -> LockLink:
         self.calls.append("connect")
@@ -558,6 +564,15 @@ class HungRadio:
         if self._hangs_in in {"write_value", "close"}:
             setattr(link, self._hangs_in, lambda *_values: asyncio.sleep(10**9))
         return link
+
+    async def returned(self) -> None:
+        await asyncio.sleep(10**9)
+
+    async def recover(self, _rung: Rung, _address: str | None) -> bool:
+        self.calls.append("recover")
+        if self._hangs_in == "recover":
+            await asyncio.sleep(10**9)
+        return False
 
     async def close(self) -> None:
         """Never called here."""
@@ -626,7 +641,7 @@ def test_a_stop_at_any_moment_leaves_no_link_behind(moment_s: float) -> None:
         assert home.link.status.state is LinkState.IDLE
         await asyncio.sleep(1)
         assert not home.lock.is_live
-        assert home.radio._gateway is None  # noqa: SLF001 - nothing holds the lock
+        assert home.radio.link_count == 0
         if home.diary.changes:
             assert home.diary.changes[-1].ready is False
 

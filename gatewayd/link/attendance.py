@@ -1,0 +1,132 @@
+"""What a ready link is used for beside movements: the door's state, the lock's clock and log, and phones."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import structlog
+
+from firmware_protocol.codes import Code
+from firmware_protocol.messages import EventNotification, RelayClose, RelayData, RelayOpen, State
+from gatewayd.link.faults import Relieved, RequestRefused, SessionWornOut
+from gatewayd.link.ports import DoorObserved
+from gatewayd.link.slots import HURRIED_VISIT_MS_MIN, VISIT_MS_MIN
+
+if TYPE_CHECKING:
+    from firmware_protocol.hello import LockStatus
+    from gatewayd.link.lock_client import LockClient, Unasked
+    from gatewayd.link.log_transfer import LogTransfer
+    from gatewayd.link.ports import LinkListener
+    from gatewayd.link.relay_channel import RelayChannels
+    from gatewayd.link.slots import Slots
+    from gatewayd.timekeeping import Instant
+
+REFRESH_MS: Final = 60_000
+"""How often the door's state is read and the session's age looked at, in milliseconds: half of what a shown state
+may be old."""
+
+_log = structlog.get_logger()
+
+
+class Attendance:
+    """One lock's, over all its links; implements `lock_client.RecordSink`."""
+
+    def __init__(
+        self, *, lock_id: bytes, listener: LinkListener, relay: RelayChannels, transfer: LogTransfer, slots: Slots
+    ) -> None:
+        self.state_due = asyncio.Event()
+        """Set where the door may have changed."""
+        self._lock_id = lock_id
+        self._listener = listener
+        self._relay = relay
+        self._transfer = transfer
+        self._slots = slots
+        self._status: LockStatus | None = None
+
+    def greet(self, status: LockStatus) -> None:
+        """Take what the lock said of itself in this session's handshake."""
+        self._status = status
+
+    async def attend(self, client: LockClient, *, urgent: bool) -> None:
+        """Do all of it for as long as the link lasts.
+
+        Raises:
+            ExceptionGroup: of one or more `LinkFault`.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(client.until_lost())
+            tasks.create_task(self._copy_log(client))
+            tasks.create_task(self._refresh(client))
+            tasks.create_task(self._make_room(client, urgent=urgent))
+
+    async def read_state(self, client: LockClient) -> None:
+        """Show how the door stands, unless the lock will not say.
+
+        Raises:
+            LinkLost: the link is over.
+        """
+        try:
+            state, instant = await client.state()
+        except RequestRefused as refused:
+            _log.debug("link.state_refused", lock=self._lock_id.hex(), code=refused.code)
+        else:
+            self._show_state(state, instant)
+
+    def on_record(self, message: Unasked, instant: Instant) -> None:
+        """See `RecordSink.on_record`."""
+        match message:
+            case State():
+                self._show_state(message, instant)
+            case EventNotification():
+                self._transfer.hint()
+            case RelayOpen() | RelayData() | RelayClose():
+                self._relay.take(message, instant)
+
+    async def on_uptime(self, up_ms: int, instant: Instant) -> None:
+        """See `RecordSink.on_uptime`."""
+        if self._status is not None:
+            await self._listener.on_lock_clock(self._lock_id, boot=self._status.boot, up_ms=up_ms, instant=instant)
+
+    async def _copy_log(self, client: LockClient) -> None:
+        assert self._status is not None  # noqa: S101 - for mypy: known since the handshake
+        await self._transfer.run(client, self._status)
+
+    async def _refresh(self, client: LockClient) -> NoReturn:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REFRESH_MS / 1_000):
+                    await self.state_due.wait()
+            self.state_due.clear()
+            if client.renewal_due:
+                await client.retire(SessionWornOut(Code.LINK_DOWN.dotted, "a new session is due"))
+            await self.read_state(client)
+
+    async def _make_room(self, client: LockClient, *, urgent: bool) -> NoReturn:
+        """Give the connection up where another lock needs it, with nothing in flight.
+
+        Raises:
+            Relieved: it was given up.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout((HURRIED_VISIT_MS_MIN if urgent else VISIT_MS_MIN) / 1_000):
+                await self._slots.wanted(self._lock_id, visited=False)
+        await self._slots.wanted(self._lock_id, visited=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HURRIED_VISIT_MS_MIN / 1_000):
+                await self._relay.until_quiet()
+        await client.retire(Relieved(Code.LINK_DOWN.dotted, "another lock's turn"))
+
+    def _show_state(self, state: State, instant: Instant) -> None:
+        self._listener.on_door_observed(
+            DoorObserved(
+                lock_id=self._lock_id,
+                bolt=state.bolt,
+                door=state.door,
+                battery_mv=state.battery_mv,
+                motor_busy=state.motor_busy,
+                tampered=state.tampered,
+                observed_at=instant,
+            )
+        )
