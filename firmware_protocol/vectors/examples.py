@@ -15,6 +15,7 @@ from firmware_protocol.commands import Alarm, Command, Request
 from firmware_protocol.cose import id_of, kid_of
 from firmware_protocol.noise import KeyPair
 from firmware_protocol.orders import DecommissionOrder, Door, PairingOrder
+from firmware_protocol.pairing import LockLabel, link_key_fingerprint
 from firmware_protocol.signed import sign, sign_many
 from firmware_protocol.statements import AuthorityState, CommandReceipt, Conflict, GatewayInfo, LockEpoch, LogHead
 from firmware_protocol.tokens import Authority, Grant, Keyset, OperatorGrant, RoleKeys
@@ -60,6 +61,9 @@ PAIRING_SECRET: Final = b"\x27" * 32
 """What the lock's label carries, 32 bytes."""
 GATEWAY_ID: Final = id_of(PUBLIC["gateway"])
 LOCK_ID: Final = id_of(PUBLIC["lock"])
+LABEL: Final = LockLabel(
+    lock_id=LOCK_ID, secret=PAIRING_SECRET, link_key_fingerprint=link_key_fingerprint(LOCK_LINK.public)
+)
 
 _AUTHORITY_CTI, _GRANT_CTI, _OPERATOR_CTI, _STATE_CTI, _INSTALLER_CTI = (bytes([n]) * 16 for n in range(0xA1, 0xA6))
 LOG_ID: Final = b"\xa6" * 16

@@ -11,6 +11,7 @@ from firmware_protocol.vectors import (
     own_fragments,
     own_handshakes,
     own_log,
+    own_ownership,
     own_relay,
     own_sessions,
     own_signed,
@@ -32,6 +33,7 @@ _MODULES: Final[tuple[ModuleType, ...]] = (
     own_handshakes,
     own_relay,
     own_sessions,
+    own_ownership,
     own_log,
 )
 _BY_KIND: Final[Mapping[str, ModuleType]] = {module.KIND: module for module in _MODULES}

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.vectors.case import Case, document
+from firmware_protocol.vectors.pairing_cases import pairings
 from firmware_protocol.vectors.session_cases import bad_for_both, bad_for_gateway, bad_for_lock, good
-from firmware_protocol.vectors.session_side import act, make
+from firmware_protocol.vectors.session_side import Session, act, make
 from firmware_protocol.vectors.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from firmware_protocol.session import GatewaySession, LockSession
 
 KIND: Final = "sessions"
 
@@ -28,6 +28,7 @@ def documents() -> Iterator[tuple[str, Case]]:
     )
     cases = [*good(), *bad_for_lock(), *bad_for_gateway(), *bad_for_both()]
     yield "sessions", document(KIND, "8", about, cases=cases)
+    yield "pairings", document(KIND, "18", about, cases=list(pairings()))
 
 
 def judge(given: Case) -> Tally:
@@ -54,5 +55,5 @@ def _replays(case: Case) -> bool:
     return False
 
 
-def _said(session: GatewaySession | LockSession, step: Case) -> tuple[list[str], list[str]]:
+def _said(session: Session, step: Case) -> tuple[list[str], list[str]]:
     return act(session, step), [value.hex() for value in session.take_values()]

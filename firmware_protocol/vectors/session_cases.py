@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from firmware_protocol.constants import HANDSHAKE_MS_MAX, SESSION_CTR_STEP_MAX, SESSION_SILENCE_MS_MAX
 from firmware_protocol.fragments import Fragmenter, FragmentKind
@@ -43,7 +43,7 @@ _VALUE_SIZE: Final = 244
 _CONFIRM: Final = [NOW_S, NOW_S + 1]
 
 
-def _gateway(value_size: int = _VALUE_SIZE, **changes: str | int) -> Side:
+def _gateway(value_size: int = _VALUE_SIZE, **changes: Any) -> Side:  # noqa: ANN401 - JSON
     facts = {
         "static": GATEWAY_LINK.private.hex(),
         "ephemeral": GATEWAY_EPHEMERAL.private.hex(),
@@ -56,7 +56,7 @@ def _gateway(value_size: int = _VALUE_SIZE, **changes: str | int) -> Side:
     return Side("gateway", facts | changes)
 
 
-def _lock(value_size: int = _VALUE_SIZE, **changes: str | int) -> Side:
+def _lock(value_size: int = _VALUE_SIZE, **changes: Any) -> Side:  # noqa: ANN401 - JSON
     facts = {
         "static": LOCK_LINK.private.hex(),
         "ephemeral": LOCK_EPHEMERAL.private.hex(),
@@ -160,6 +160,7 @@ def bad_for_lock() -> Iterator[Case]:
     lock.receive(*gateway.take())
     yield lock.case("a flipped bit in the gateway's HELLO")
     yield from _replayed()
+    yield from _owners()
     yield from _hellos(_lock, "lock")
     lock = _lock()
     lock.receive(_plain(replace(_gateway_hello(), version_min=2, version_max=3)))
@@ -214,6 +215,27 @@ def _replayed() -> Iterator[Case]:
     later.receive(*hello)
     later.receive(*first)
     yield later.case("HELLO and message 1 replayed after a restart")
+
+
+def _owners() -> Iterator[Case]:
+    gateway = _gateway()
+    nobodys = _lock(remote_static=None)
+    carry(gateway, nobodys)
+    yield nobodys.case("message 1 to a lock that belongs to nobody")
+    former = {"remote_static": GATEWAY_LINK.public.hex(), "session_ctr": STATUS.session_ctr}
+    for name, owner in (("another owner", STRANGER_LINK.public.hex()), ("nobody", None)):
+        gateway, lock = _gateway(), _lock(remote_static=owner, session_ctr=0, former=former)
+        _ready(gateway, lock)
+        yield lock.case(f"a session of the owner before {name}")
+    gateway, lock = _gateway(next_owner_epoch=9), _lock(session_ctr=_CTR + 40)
+    ahead = replace(STATUS, session_ctr=_CTR + 40, owner_epoch=8)
+    _unconfirmed(gateway, lock, ahead)
+    gateway.do(confirm=[None, None])
+    carry(gateway, lock)
+    yield gateway.case("a lock that is ahead, and an order of a higher owner epoch to hand over")
+    gateway, lock = _gateway(next_owner_epoch=8), _lock(session_ctr=_CTR + 40)
+    _unconfirmed(gateway, lock, ahead)
+    yield gateway.case("a lock that is ahead, and an order that is not above its owner epoch")
 
 
 def _copied(side: Side) -> Side:

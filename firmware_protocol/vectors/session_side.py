@@ -9,7 +9,8 @@ from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.hello import LockStatus
 from firmware_protocol.messages import decode_record, encode_record
 from firmware_protocol.noise import KeyPair
-from firmware_protocol.session import GatewaySession, LockSession, PeerClosing, RecordReceived
+from firmware_protocol.pairing import GatewayPairing, LockLabel, LockPairing
+from firmware_protocol.session import FormerOwner, GatewaySession, LockSession, PeerClosing, RecordReceived
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from firmware_protocol.vectors.case import Case
 
 START_MS: Final = 1_000
+Session = GatewaySession | LockSession | GatewayPairing | LockPairing
 
 
 class Side:
@@ -70,24 +72,50 @@ class Side:
         self.steps.append(step | {"events": events, "send": [value.hex() for value in values]})
 
 
-def make(role: str, facts: Case) -> GatewaySession | LockSession:
-    """Return a session with these keys and counters."""
+def make(role: str, facts: Case) -> Session:
+    """Return a session or a pairing with these keys and counters."""
     keys, ephemeral = (KeyPair.from_private(bytes.fromhex(facts[name])) for name in ("static", "ephemeral"))
     shared: dict[str, Any] = {
         "keys": keys,
         "ephemeral": ephemeral,
-        "session_ctr": facts["session_ctr"],
         "version_floor": facts["version_floor"],
         "value_size_max": facts["value_size"],
         "now_ms": START_MS,
     }
-    remote, nonce = bytes.fromhex(facts["remote_static"]), bytes.fromhex(facts["nonce"])
+    nonce = bytes.fromhex(facts["nonce"])
+    if role == "pairing gateway":
+        return GatewayPairing(label=LockLabel.from_text(facts["label"]), nonce=nonce, **shared)
     if role == "gateway":
-        return GatewaySession(lock_key=remote, nonce=nonce, **shared)
-    return LockSession(gateway_key=remote, boot_nonce=nonce, firmware=facts["firmware"], **shared)
+        lock_key = bytes.fromhex(facts["remote_static"])
+        return GatewaySession(
+            lock_key=lock_key,
+            nonce=nonce,
+            session_ctr=facts["session_ctr"],
+            next_owner_epoch=facts.get("next_owner_epoch", 0),
+            **shared,
+        )
+    shared |= {"boot_nonce": nonce, "firmware": facts["firmware"], "capabilities": facts.get("capabilities", 0)}
+    if role == "pairing lock":
+        return LockPairing(label=LockLabel.from_text(facts["label"]), **shared)
+    return LockSession(
+        gateway_key=_key(facts["remote_static"]),
+        session_ctr=facts["session_ctr"],
+        former=_former(facts.get("former")),
+        **shared,
+    )
 
 
-def act(session: GatewaySession | LockSession, step: Case) -> list[str]:
+def _key(text: str | None) -> bytes | None:
+    return None if text is None else bytes.fromhex(text)
+
+
+def _former(facts: Case | None) -> FormerOwner | None:
+    if facts is None:
+        return None
+    return FormerOwner(gateway_key=bytes.fromhex(facts["remote_static"]), session_ctr=facts["session_ctr"])
+
+
+def act(session: Session, step: Case) -> list[str]:
     """Do one step and return the events in words.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from dataclasses import replace
@@ -138,6 +139,14 @@ def test_bundles_fit_and_bundles_of_other_things_do_not() -> None:
             assert fits("bundle", data), case["name"]
     turned = next(c for c in DOCUMENTS["bundles.json"]["cases"] if c["name"] == "a chain in another order")
     assert not fits("bundle", bytes.fromhex(turned["bundle"]))
+
+
+def test_what_a_label_holds_fits() -> None:
+    texts = [case["label"] for case in DOCUMENTS["ownership.json"]["cases"] if case["name"] == "a label"]
+    for text in texts:
+        bare = text.removeprefix("CARELOCK:1:")
+        assert fits("label", base64.b32decode(bare + "=" * (-len(bare) % 8)))
+    assert len(texts) == 1
 
 
 RULES_OF_EXAMPLES = {
