@@ -48,6 +48,10 @@ class LockLedger:
         """See `LinkLedger.raise_version_floor`."""
         await self._store.run(lambda tx: locks.raise_version_floor(tx, lock_id, version))
 
+    async def raise_command_seq(self, lock_id: bytes, command_seq: int) -> None:
+        """See `LinkLedger.raise_command_seq`."""
+        await self._store.run(lambda tx: locks.raise_command_seq(tx, lock_id, command_seq))
+
     async def log_position(self, lock_id: bytes) -> LogPosition | None:
         """See `LinkLedger.log_position`."""
         return await self._store.run(lambda tx: locks.load_log_position(tx, lock_id))

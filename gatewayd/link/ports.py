@@ -202,6 +202,9 @@ class LinkLedger(Protocol):
     async def raise_version_floor(self, lock_id: bytes, version: int) -> None:
         """Never again speak a lower version to this lock."""
 
+    async def raise_command_seq(self, lock_id: bytes, command_seq: int) -> None:
+        """Number commands above what the lock has seen: on a new or restored card it would refuse them as old."""
+
     async def log_position(self, lock_id: bytes) -> LogPosition | None:
         """Return how far this lock's log is held; None before any of it."""
 

@@ -275,6 +275,7 @@ class LinkSupervisor:
         await self._attendance.read_state(client)
         if authenticated.version > self._version_floor:
             await self._ledger.raise_version_floor(self._target.lock_id, authenticated.version)
+        await self._ledger.raise_command_seq(self._target.lock_id, status.command_seq)
         return LinkEvent.PROVEN
 
     async def _serve(self) -> LinkEvent:

@@ -123,6 +123,13 @@ def next_command_seq(tx: Transaction, lock_id: bytes) -> int:
     return int(command_seq)
 
 
+def raise_command_seq(tx: Transaction, lock_id: bytes, command_seq: int) -> None:
+    """Go on above what the lock has seen, which on a new or restored card is more than is counted here."""
+    ((counted,),) = _lock_row(tx, "command_seq", lock_id)
+    if command_seq > counted:  # asked first: see `raise_version_floor`
+        tx.execute("UPDATE locks SET command_seq = ? WHERE lock_id = ?", (command_seq, lock_id))
+
+
 def version_floor(tx: Transaction, lock_id: bytes) -> int:
     """Return the lowest protocol version that this lock may still speak; 0 before any session."""
     ((version,),) = _lock_row(tx, "version_floor", lock_id)

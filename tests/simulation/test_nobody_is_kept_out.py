@@ -358,7 +358,8 @@ def test_dead_card_a_spare_one_with_the_old_papers_is_suspect_and_the_patrol_and
     tmp_path: Path,
 ) -> None:
     async def tell(world: MemoryWorld) -> None:
-        await gets_in(world, world.carer("anna"))
+        for person in ("anna", "bo", "cia"):  # commands that the lock has seen and the new card has not
+            await gets_in(world, world.carer(person))
         await world.kill_gateway()
         world.store_path.unlink()
         world.store_path.with_name(f"{world.store_path.name}-wal").unlink(missing_ok=True)

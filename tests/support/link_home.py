@@ -46,6 +46,7 @@ class MemoryLedger:
     def __init__(self) -> None:
         self.session_ctr = 0
         self.version_floor = 0
+        self.command_seq = 0
         self.position: LogPosition | None = None
         self.received = 0
         self.entries: list[LockEntry] = []
@@ -63,6 +64,10 @@ class MemoryLedger:
         """See `LinkLedger`."""
         self.session_ctr += 1
         return SessionReserved(session_ctr=self.session_ctr, version_floor=self.version_floor)
+
+    async def raise_command_seq(self, _lock_id: bytes, command_seq: int) -> None:
+        """See `LinkLedger`."""
+        self.command_seq = max(self.command_seq, command_seq)
 
     async def raise_version_floor(self, _lock_id: bytes, version: int) -> None:
         """See `LinkLedger`."""

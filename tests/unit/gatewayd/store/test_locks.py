@@ -111,6 +111,12 @@ def test_the_version_floor_never_falls(paired: Rows) -> None:
     assert floors == [0, 2, 2]
 
 
+def test_commands_are_numbered_above_what_the_lock_has_seen_and_never_anew(paired: Rows) -> None:
+    for seen in (7, 3):
+        paired.run(partial(locks.raise_command_seq, lock_id=LOCK, command_seq=seen))
+    assert paired.run(lambda tx: locks.next_command_seq(tx, LOCK)) == 8
+
+
 def test_a_log_position_outlives_a_restart(paired: Rows) -> None:
     assert paired.run(lambda tx: locks.load_log_position(tx, LOCK)) is None
     position = LogPosition(log_id=b"l" * 16, seq=5, head=b"h" * 32)
