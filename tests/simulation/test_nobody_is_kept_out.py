@@ -333,7 +333,7 @@ async def _come_to(world: MemoryWorld, tier: Tier) -> None:
             async with without_power(world):
                 world.lock.power_cycle()
         case Tier.SUSPECT:
-            house.statements.suspect = True
+            await house.base.suspicion.enter("proof of another holder of our keys")
     assert world.house is not None
     assert world.house.statements.tier() is tier
 
