@@ -592,6 +592,7 @@ def test_insider_with_the_key_of_another_role_grants_nothing(tmp_path: Path, rol
 
 def test_insider_provider_grants_more_than_it_was_given_and_the_chain_narrows_it(tmp_path: Path) -> None:
     async def tell(world: MemoryWorld, house: House) -> None:
+        await outlive(2)  # the newer authority counts
         authority = world.office.authority(
             world.home, PROVIDER, now_s=world.utc_s(), rights=Rights.LOCK, offline_class_max=OfflineClass.SHIFT
         )
@@ -605,6 +606,19 @@ def test_insider_provider_grants_more_than_it_was_given_and_the_chain_narrows_it
         assert world.command_movements == []
 
     attack(tmp_path, 128, tell)
+
+
+def test_insider_provider_presents_its_wider_authority_of_before_and_the_newer_one_counts(tmp_path: Path) -> None:
+    async def tell(world: MemoryWorld, _: House) -> None:
+        carer = world.carer("anna")
+        await outlive(2)
+        narrower = world.office.authority(world.home, PROVIDER, now_s=world.utc_s(), rights=Rights.LOCK)
+        world.send(world.topics.authority_provider(PROVIDER), narrower, retain=True)
+        await outlive(2)
+        assert (await world.visit(carer)).final is Code.RIGHTS  # whatever authority her phone brings along
+        assert world.command_movements == []
+
+    attack(tmp_path, 131, tell)
 
 
 def test_insider_provider_signs_under_another_providers_name_and_nobody_is_blamed_wrongly(tmp_path: Path) -> None:
