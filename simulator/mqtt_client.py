@@ -19,6 +19,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Sequence
     from types import TracebackType
 
@@ -26,6 +27,8 @@ HOST: Final = "127.0.0.1"
 KEEPALIVE_S: Final = 15
 ANSWER_S_MAX: Final = 5.0
 """Longest wait for any acknowledgement of the broker's."""
+SESSION_S: Final = 7 * 86_400
+"""How long a broker keeps a session for whoever wants one, in seconds."""
 MAIL_COUNT_MAX: Final = 8_192
 """Messages that may wait to be read; beyond it the oldest are lost, as a broker may lose them."""
 
@@ -92,7 +95,17 @@ class Postman(Protocol):
 class MqttClient:
     """A `Postman`: `async with MqttClient(port=…, client_id=…, version=…) as client`; entering connects."""
 
-    def __init__(self, *, port: int, client_id: str, version: MqttVersion) -> None:
+    def __init__(
+        self,
+        *,
+        port: int,
+        client_id: str,
+        version: MqttVersion,
+        tls: ssl.SSLContext | None = None,
+        keeps_session: bool = False,
+    ) -> None:
+        """Do nothing yet; `keeps_session` asks an MQTT 5 broker to queue what comes while we are away."""
+        self._keeps_session = keeps_session
         self._version = version
         self._port = port
         self._loop = asyncio.get_running_loop()
@@ -107,6 +120,8 @@ class MqttClient:
             protocol=MQTTv5 if version is MqttVersion.V5 else MQTTv311,
             reconnect_on_failure=False,
         )
+        if tls is not None:
+            self._client.tls_set_context(tls)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
@@ -120,7 +135,7 @@ class MqttClient:
             MqttError: the broker is not there or will not have us.
         """
         try:
-            await asyncio.to_thread(self._client.connect, HOST, self._port, KEEPALIVE_S)
+            await asyncio.to_thread(self._connect)
         except OSError as error:
             raise MqttError("the broker does not answer") from error
         self._client.loop_start()
@@ -175,6 +190,14 @@ class MqttClient:
                 raise MqttError("the broker is gone")
             self._news.clear()
             await self._news.wait()
+
+    def _connect(self) -> None:
+        if not self._keeps_session:
+            self._client.connect(HOST, self._port, KEEPALIVE_S)
+            return
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho gives it no annotations
+        properties.SessionExpiryInterval = SESSION_S
+        self._client.connect(HOST, self._port, KEEPALIVE_S, clean_start=False, properties=properties)
 
     def _properties(self, response_topic: str | None, correlation: bytes | None) -> Properties | None:
         if self._version is not MqttVersion.V5 or (response_topic is None and correlation is None):

@@ -39,7 +39,12 @@ if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
 
 CONNECT_S_MAX: Final = 15.0
-"""Longest time to a session, in seconds, from the name look-up to CONNACK."""
+"""Longest time to a session, in seconds, from the name look-up to CONNACK, where the link is not a slow one."""
+PATIENCE_MAX: Final = 8
+"""After timeouts attempts wait 1, 2, 4, 8 times as long and then as at first: a radio link at its limit may need 90 s
+for its handshakes, and one that has come back must not wait behind a long attempt."""
+ANSWER_S_MAX: Final = 60.0
+"""Longest wait for the answer to a ping, in seconds, however long CONNACK took."""
 SUBSCRIBE_S_MAX: Final = 15.0
 """Longest wait for SUBACK, in seconds."""
 ACK_S_MAX: Final = 60.0
@@ -51,7 +56,6 @@ READ_SIZE: Final = 65_536
 _QOS2_PUBLISH: Final = 0x34
 _TYPE_AND_QOS: Final = 0xF6
 _NO_MATCHING_SUBSCRIBERS: Final = 0x10
-_KEEP_ALIVE_TIMEOUT: Final = 0x8D
 _SESSION_TAKEN_OVER: Final = 0x8E
 _PROTOCOLS: Final = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 
@@ -65,25 +69,39 @@ class PahoBroker:
     def __init__(self, settings: BrokerSettings, *, dialler: Dialler | None = None) -> None:
         self._settings = settings
         self._dialler = dialler or Dialler(settings)
+        self._patience = 1
 
     async def connect(self, will: Outgoing) -> BrokerSession:
         """See `Broker.connect`."""
+        began_s = asyncio.get_running_loop().time()
+        within_s = CONNECT_S_MAX * self._patience
         try:
-            async with asyncio.timeout(CONNECT_S_MAX):
-                dialled = await self._dialler.dial()
-                session = PahoSession(_Client(self._settings, will, dialled))
+            async with asyncio.timeout(within_s):
+                dialled = await self._dialler.dial(patience=self._patience)
+                session = PahoSession(_Client(self._settings, will, dialled), patience=self._patience)
                 await session.begin(self._settings)
         except TimeoutError as error:
-            raise BrokerError(BrokerCode.TIMEOUT, f"no session within {CONNECT_S_MAX:.0f} s") from error
+            self._wait_longer()
+            raise BrokerError(BrokerCode.TIMEOUT, f"no session within {within_s:.0f} s") from error
+        except BrokerError as error:
+            if error.broker_code is BrokerCode.TIMEOUT:
+                self._wait_longer()
+            raise
+        took_s = asyncio.get_running_loop().time() - began_s
+        while self._patience > 1 and 2 * took_s <= CONNECT_S_MAX * self._patience // 2:
+            self._patience //= 2
         return session
+
+    def _wait_longer(self) -> None:
+        self._patience = 1 if self._patience == PATIENCE_MAX else 2 * self._patience
 
 
 class _Client(Client):
     """paho's client over a socket that is connected already, with the bounds that paho lacks.
 
-    `_create_socket`, `_sock_recv`, `_packet_handle`, `_keepalive` and `_max_inflight_messages` are paho's own:
-    there is no public way to hand it a socket, to see the length of a packet before its body is read, to
-    refuse one, or to follow CONNACK. The tests of this module fail where a release of paho changes them.
+    `_create_socket`, `_sock_recv`, `_packet_handle`, `_send_pingreq`, `_keepalive` and `_max_inflight_messages` are
+    paho's own: there is no public way to hand it a socket, to see the length of a packet before its body is read, to
+    refuse one, to ping, or to follow CONNACK. The tests of this module fail where a release of paho changes them.
     """
 
     def __init__(self, settings: BrokerSettings, will: Outgoing, dialled: socket.socket) -> None:
@@ -116,6 +134,10 @@ class _Client(Client):
         self._max_inflight_messages = min(PUBLISH_WINDOW_COUNT, receive_max)
         if not 0 < self._keepalive <= self._keepalive_s_max:
             self._keepalive = self._keepalive_s_max
+
+    def loop_misc(self) -> MQTTErrorCode:
+        """Ping. Whether an answer comes is judged by the pump, which knows how slow the link is."""
+        return self._send_pingreq()
 
     def _create_socket(self) -> socket.socket:
         return self.dialled
@@ -151,8 +173,11 @@ class _Client(Client):
 class PahoSession:
     """A `seam.BrokerSession`. Everything in it runs on the loop; paho calls its callbacks from within the pump."""
 
-    def __init__(self, client: _Client) -> None:
+    def __init__(self, client: _Client, *, patience: int = 1) -> None:
+        """Begin; answers are waited for `patience` times as long as usual."""
         self._client = client
+        self._patience = patience
+        self._began_s = 0.0
         self._loop = asyncio.get_running_loop()
         self._connected: asyncio.Future[None] = self._loop.create_future()
         self._acks: dict[int, tuple[asyncio.Future[PublishOutcome], float]] = {}
@@ -177,6 +202,7 @@ class PahoSession:
             BrokerError: `broker.refused`, or the connection ended.
         """
         where = (settings.host, settings.port, settings.keepalive_s)
+        self._began_s = self._loop.time()
         try:
             # The socket is connected already, so that this cannot block: it queues CONNECT.
             if self._client.is_v5:
@@ -200,7 +226,7 @@ class PahoSession:
         answered: asyncio.Future[list[ReasonCode]] = self._loop.create_future()
         self._subacks[packet_id] = answered
         try:
-            async with asyncio.timeout(SUBSCRIBE_S_MAX):
+            async with asyncio.timeout(SUBSCRIBE_S_MAX * self._patience):
                 codes = await answered
         except TimeoutError as error:
             raise BrokerError(BrokerCode.TIMEOUT, "no answer to a subscription") from error
@@ -255,7 +281,9 @@ class PahoSession:
         self._packet_size_max = getattr(properties, "MaximumPacketSize", None)
         self._client.obey(getattr(properties, "ReceiveMaximum", PUBLISH_WINDOW_COUNT))
         if not self._connected.done():
-            self._pump.begin_pings()
+            # A link that took so long for the first answer will take so long for the next.
+            round_trip_s = self._loop.time() - self._began_s
+            self._pump.begin_pings(answer_s_min=min(2 * round_trip_s, ANSWER_S_MAX))
             self._connected.set_result(None)
 
     def _on_disconnect(
@@ -266,11 +294,7 @@ class PahoSession:
             code = BrokerCode.TAKEN_OVER if reason.value == _SESSION_TAKEN_OVER else BrokerCode.LOST
             self._end(code, reason.getName())
             return
-        kept_silent = reason.value == _KEEP_ALIVE_TIMEOUT
-        ended = (
-            (BrokerCode.SILENT, "no ping was answered") if kept_silent else (BrokerCode.LOST, "the connection ended")
-        )
-        code, detail = self._client.fault or ended
+        code, detail = self._client.fault or (BrokerCode.LOST, "the connection ended")
         if code is BrokerCode.LOST and not self._connected.done():
             # A broker that does not like our certificate says so in a TLS alert, which may be lost with the line.
             code, detail = BrokerCode.REFUSED, f"no answer to CONNECT ({detail}); over TLS, look at our certificate"
@@ -281,6 +305,10 @@ class PahoSession:
             topic = message.topic
         except UnicodeDecodeError:
             log.warning("broker.message_dropped", reason="its topic is not UTF-8")
+            return
+        if getattr(message.properties, "TopicAlias", None) is not None:
+            # We never allowed one (topic alias maximum 0), and what it stands for we do not know.
+            self._end(BrokerCode.MALFORMED, "a topic alias")
             return
         if len(message.payload) > PAYLOAD_SIZE_MAX:
             log.warning("broker.message_dropped", reason="its payload is too long", size=len(message.payload))

@@ -47,15 +47,17 @@ class Dialler:
         self._resolver = ThreadPoolExecutor(max_workers=1, thread_name_prefix="broker-resolve")
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="broker-files")
 
-    async def dial(self) -> socket.socket:
+    async def dial(self, *, patience: int = 1) -> socket.socket:
         """Return a connected, non-blocking socket; an `ssl.SSLSocket` where TLS is on.
 
+        `patience` times as long as usual is waited at each address.
+
         Raises:
-            BrokerError: `broker.unresolved`, `broker.unreachable` or `broker.tls`.
+            BrokerError: `broker.unresolved`, `broker.unreachable`, `broker.timeout` or `broker.tls`.
         """
         context = await self._tls_context(self._settings.tls) if self._settings.tls is not None else None
         addresses = await self._addresses()
-        plain = await _connect_any(addresses)
+        plain = await _connect_any(addresses, ADDRESS_S_MAX * patience)
         self._last_good = addresses
         if context is None:
             return plain
@@ -105,24 +107,26 @@ def _why(error: OSError | UnicodeError) -> str:
     return os.strerror(error.errno)
 
 
-async def _connect_any(addresses: list[Address]) -> socket.socket:
-    problems = []
+async def _connect_any(addresses: list[Address], within_s: float) -> socket.socket:
+    problems: list[tuple[str, OSError]] = []
     for family, address in addresses:
         plain = socket.socket(family, socket.SOCK_STREAM)
         try:
             plain.setblocking(False)  # noqa: FBT003 - the standard library's signature
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            async with asyncio.timeout(ADDRESS_S_MAX):
+            async with asyncio.timeout(within_s):
                 await asyncio.get_running_loop().sock_connect(plain, address)
         except OSError as error:  # TimeoutError is one
             plain.close()
-            problems.append(f"{address[0]!s}: {_why(error)}")
+            problems.append((f"{address[0]!s}: {_why(error)}", error))
         except BaseException:
             plain.close()
             raise
         else:
             return plain
-    raise BrokerError(BrokerCode.UNREACHABLE, "; ".join(problems) or "the name has no address")
+    is_silent = bool(problems) and all(isinstance(error, TimeoutError) for _, error in problems)
+    code = BrokerCode.TIMEOUT if is_silent else BrokerCode.UNREACHABLE
+    raise BrokerError(code, "; ".join(text for text, _ in problems) or "the name has no address")
 
 
 async def _encrypt(plain: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SSLSocket:

@@ -15,12 +15,13 @@ import structlog
 
 from gatewayd.errors import GatewayError
 from gatewayd.journal.journal import JournalError
-from gatewayd.journal.receipts import ConflictRefused, ReceiptRefused, ResendFrom, RolledBack
+from gatewayd.journal.receipts import ConflictRefused, ReceiptRefusal, ReceiptRefused, ResendFrom, RolledBack
 from gatewayd.uplink.ledger import Received
 from gatewayd.uplink.pace import Pace
 from gatewayd.uplink.patience import Patience
 from gatewayd.uplink.ports import RefusedError
 from gatewayd.uplink.seam import PUBLISH_WINDOW_COUNT, BrokerError, Outgoing, PublishOutcome
+from gatewayd.uplink.stride import Stride
 
 if TYPE_CHECKING:
     from firmware_protocol.topics import Topics
@@ -33,13 +34,15 @@ WINDOW_COUNT: Final = PUBLISH_WINDOW_COUNT - 4
 READ_COUNT_MAX: Final = 256
 READ_SIZE_MAX: Final = 262_144
 """Entries held in memory at once, by count and by bytes, however long the journal has grown."""
-CHECKPOINT_COUNT: Final = 1_024
-"""Entries of a backlog between two checkpoints: what none covers yet the central log must hold in memory."""
 PATIENCE_S_MIN: Final = 1.0
 PATIENCE_S_MAX: Final = 30.0
 """Wait for a receipt before the checkpoint is offered again, and before a refused entry is tried again."""
 REWIND_INTERVAL_S: Final = 1.0
 """At most one rewind in so long: a replayed conflict answer must not make us send for ever."""
+FORGERIES: Final = frozenset(
+    {ReceiptRefusal.NOT_OURS, ReceiptRefusal.UNKNOWN_SIGNER, ReceiptRefusal.AHEAD, ReceiptRefusal.FORK}
+)
+"""What no central log of ours says by mistake: somebody else writes on its topic, or it holds another history."""
 ALERT_AFTER_S: Final = 30.0
 """Refused for so long, it is no restart of the central log any more, and a person must hear of it."""
 
@@ -59,6 +62,7 @@ class Outbox:
         self._watcher = watcher
         self._alerts = alerts
         self._patience = Patience(min_s=PATIENCE_S_MIN, max_s=PATIENCE_S_MAX)
+        self._stride = Stride()
         self._rewinds = Pace(burst=1, interval_s=REWIND_INTERVAL_S)
         self._sent: int | None = None
         """In memory it is ahead of the durable mark; None until that has been read."""
@@ -88,6 +92,7 @@ class Outbox:
         match await self._ledger.take_mail(data):
             case Received() as received:
                 self._asked_again = self._asked_again and not received.covers_all
+                self._stride.received(received.checkpoint.size)
                 self._answered()
                 await self._watcher.receipt_accepted(
                     time_s=received.time_s, checkpoint=received.checkpoint, signed_at=received.signed_at
@@ -96,10 +101,13 @@ class Outbox:
                 if not self._rewinds.allows(asyncio.get_running_loop().time()):
                     raise RefusedError("conflict.too_soon", f"a resend from {size} on was asked for just before")
                 self._rewind_to = size
+                self._stride.lost(size)
                 self._answered()
             case RolledBack(checkpoint=checkpoint):
                 await self._watcher.rolled_back(checkpoint)
             case ReceiptRefused(code=code) | ConflictRefused(code=code):
+                if code in FORGERIES:
+                    await self._alerts.alert(code, "an answer that the central log cannot have given; it frees nothing")
                 raise RefusedError(code, "an answer of the central log")
 
     def _answered(self) -> None:
@@ -126,7 +134,8 @@ class Outbox:
         self._sent = max(marks.oldest, marks.sent if self._sent is None else self._sent)
         if self._rewind_to is not None:
             await self._rewind(self._sent, self._rewind_to)
-        if self._quiet_s() > 0 and (self._is_refused() or self._offered == marks.size):
+        is_awaited = self._offered == marks.size or (self._offered is not None and self._stride.is_over(self._sent))
+        if self._quiet_s() > 0 and (self._is_refused() or is_awaited):
             return self._quiet_s()
         if not await self._drain(session, self._sent):
             return self._fall_quiet()
@@ -151,7 +160,7 @@ class Outbox:
         """Send entries up to where a checkpoint is due, or a rewind is wanted; False where the broker refused one."""
         read: deque[tuple[int, bytes]] = deque()
         window: deque[tuple[int, asyncio.Future[PublishOutcome]]] = deque()
-        following, end = sent, sent + CHECKPOINT_COUNT
+        following, end = sent, self._stride.end(sent)
         while True:
             if self._rewind_wanted():
                 read.clear()
@@ -181,7 +190,7 @@ class Outbox:
             if not await self._checkpoints.was_taken(session.publish(message)):
                 return self._fall_quiet()
             self._offered = sent
-        if (await self._ledger.marks()).size > sent:
+        if (await self._ledger.marks()).size > sent and (note is None or not self._stride.is_over(sent)):
             return 0
         return None if note is None else self._fall_quiet()
 

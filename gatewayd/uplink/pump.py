@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 READS_PER_TURN_COUNT: Final = 64
 """Packets that are handled before the rest of the daemon has a turn."""
-TICK_SLACK_S: Final = 0.05
-"""The machine pings when the keepalive has passed, so the timer must not be early."""
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +40,7 @@ class PacketMachine(Protocol):
         """Write what is queued, as far as the socket takes it."""
 
     def loop_misc(self) -> object:
-        """Ping where it is time."""
+        """Ping."""
 
     def want_write(self) -> bool:
         """Tell whether something is queued."""
@@ -68,15 +66,20 @@ class Pump:
         self._tick_hook = on_tick
         self._on_fault = on_fault
         self._loop = asyncio.get_running_loop()
+        self._answer_s = 0.0
         self._stopped = False
         self._flush_planned = False
         self._tick_timer: asyncio.TimerHandle | None = None
         self._silence_timer: asyncio.TimerHandle | None = None
         self._loop.add_reader(self._descriptor, self._read)
 
-    def begin_pings(self) -> None:
-        """Start the clock: the broker has accepted us and said which keepalive it wants."""
-        self._tick_timer = self._loop.call_later(self._machine.keepalive + TICK_SLACK_S, self._tick)
+    def begin_pings(self, *, answer_s_min: float) -> None:
+        """Start the clock: the broker has accepted us and said which keepalive it wants.
+
+        The answer to a ping is waited for during half a keepalive, and at least for `answer_s_min`.
+        """
+        self._answer_s = max(self._machine.keepalive / 2, answer_s_min)
+        self._tick_timer = self._loop.call_later(self._machine.keepalive, self._tick)
 
     def plan_flush(self) -> None:
         """Write what is queued, once for all that is queued in this turn of the loop."""
@@ -145,10 +148,9 @@ class Pump:
     def _tick(self) -> None:
         if not self.guarded(self._machine.loop_misc) or not self.guarded(self._tick_hook):
             return
-        keepalive_s = self._machine.keepalive
-        self._tick_timer = self._loop.call_later(keepalive_s + TICK_SLACK_S, self._tick)
-        if not self._is_full():
-            self._silence_timer = self._loop.call_later(keepalive_s / 2, self._give_up)
+        self._tick_timer = self._loop.call_later(self._machine.keepalive, self._tick)
+        if not self._is_full() and self._silence_timer is None:
+            self._silence_timer = self._loop.call_later(self._answer_s, self._give_up)
 
     def _give_up(self) -> None:
-        self._on_fault(BrokerCode.SILENT, f"no answer to a ping within {self._machine.keepalive / 2:.1f} s")
+        self._on_fault(BrokerCode.SILENT, f"no answer to a ping within {self._answer_s:.1f} s")

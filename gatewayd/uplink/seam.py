@@ -36,7 +36,7 @@ class BrokerCode(StrEnum):
     TLS = "broker.tls"
     """No trusted encrypted connection: its certificate, ours, or the files that hold them."""
     TIMEOUT = "broker.timeout"
-    """It took the connection and then did not answer in time."""
+    """It did not answer in time; the next attempt waits longer, for links that are slow."""
     REFUSED = "broker.refused"
     """It will not have us, or lacks what we need."""
     NOT_PERMITTED = "broker.not_permitted"

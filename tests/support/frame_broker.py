@@ -14,7 +14,7 @@ PUBLISH: Final = 0x30
 SUBSCRIBE: Final = 0x82
 PINGREQ: Final = 0xC0
 DISCONNECT: Final = 0xE0
-HEARD_S_MAX: Final = 5
+HEARD_S_MAX: Final = 30
 
 
 @dataclass(frozen=True)

@@ -190,6 +190,7 @@ class MemorySession:
         self.client_id = client_id
         self.will = will
         self.filters: list[str] = []
+        self._prefixes: tuple[str, ...] = ()
         self._inbox = Inbox(lambda: None)
         self._up = Line(broker)
         self._down = Line(broker)
@@ -205,6 +206,7 @@ class MemorySession:
         if refused:
             raise BrokerError(BrokerCode.NOT_PERMITTED, f"not granted: {', '.join(refused)}")
         self.filters.extend(filters)
+        self._prefixes = tuple(each.partition("+")[0].partition("#")[0] for each in self.filters)
         for name in filters:
             for topic, payload in self._broker.retained.items():
                 if matches(name, topic):
@@ -232,7 +234,8 @@ class MemorySession:
 
     def wants(self, topic: str) -> bool:
         """Tell whether the client has subscribed to this topic."""
-        return any(matches(each, topic) for each in self.filters)
+        # A thousand clients ask this of each message: most are not of their part of the tree.
+        return topic.startswith(self._prefixes) and any(matches(each, topic) for each in self.filters)
 
     def deliver(self, message: Incoming) -> None:
         """Send a message down to the client."""

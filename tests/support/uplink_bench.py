@@ -110,6 +110,9 @@ class CentralPost:
         self.checkpoint_count = 0
         self.loses_entries = 0
         """So many of the next entries are lost on the way to it."""
+        self.queue_count_max: int | None = None
+        """The broker holds so many entries for it, from one checkpoint to the next, and drops what is more."""
+        self._queued_count = 0
 
     def connect(self) -> None:
         """Subscribe."""
@@ -128,6 +131,9 @@ class CentralPost:
             self._bench.broker.send(Incoming(topic=self._bench.topics.log_receipt, payload=answer, retained=False))
 
     def _take_entry(self, message: Incoming) -> None:
+        self._queued_count += 1
+        if self.queue_count_max is not None and self._queued_count > self.queue_count_max:
+            return
         if self.loses_entries:
             self.loses_entries -= 1
             return
@@ -136,6 +142,7 @@ class CentralPost:
 
     def _take_checkpoint(self, message: Incoming) -> None:
         self.checkpoint_count += 1
+        self._queued_count = 0
         self.answer(self.log.take_checkpoint(self._bench.home.gateway_id, message.payload, self._bench.central_now()))
 
 

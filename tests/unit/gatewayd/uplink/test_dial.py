@@ -107,16 +107,14 @@ async def test_a_resolver_that_hangs_is_given_up_and_never_blocks_the_loop(monke
         released.wait()
         return []
 
-    loop = asyncio.get_running_loop()
     dialling = asyncio.ensure_future(failure(Dialler(settings(1), look_up=look_up)))
-    lag_s_max = 0.0
+    turns = 0
     while not dialling.done():
-        before_s = loop.time()
         await asyncio.sleep(0.01)
-        lag_s_max = max(lag_s_max, loop.time() - before_s - 0.01)
+        turns += 1
     released.set()
     assert dialling.result().code == BrokerCode.UNRESOLVED
-    assert lag_s_max < 0.05
+    assert turns > 3  # a look-up in the loop would have been one
 
 
 async def test_a_broker_with_the_right_name_under_our_authority_is_trusted(ca: SmallCa) -> None:

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from firmware_protocol.checkpoint import verify_checkpoint
+from firmware_protocol.checkpoint import Checkpoint, cosign, origin_of, sign_checkpoint, verify_checkpoint
+from firmware_protocol.cose import kid_of
 from firmware_protocol.signed import sign
 from firmware_protocol.statements import Conflict
-from gatewayd.uplink.outbox import ALERT_AFTER_S, CHECKPOINT_COUNT, PATIENCE_S_MAX, PATIENCE_S_MIN, WINDOW_COUNT
+from gatewayd.uplink.outbox import ALERT_AFTER_S, PATIENCE_S_MAX, PATIENCE_S_MIN, WINDOW_COUNT
 from gatewayd.uplink.seam import Incoming, Outgoing, PublishOutcome
+from gatewayd.uplink.stride import COUNT_MAX
 from tests.support.inline_executor import InlineExecutor
 from tests.support.uplink_bench import BOOT, UTC_S, UplinkBench
 from tests.support.virtual_loop import run_virtual
@@ -270,11 +272,11 @@ def test_a_restart_goes_on_from_the_received_mark(tmp_path: Path) -> None:
 def test_a_backlog_is_offered_a_checkpoint_at_a_time(tmp_path: Path) -> None:
     async def story(bench: UplinkBench) -> None:
         bench.central.connect()
-        await bench.append(2 * CHECKPOINT_COUNT + 1)
+        await bench.append(2 * COUNT_MAX + 1)
         bench.start()
-        await bench.until_received(2 * CHECKPOINT_COUNT + 1)
+        await bench.until_received(2 * COUNT_MAX + 1)
         sizes = [size for _, size, _ in bench.ears.receipts]
-        assert sizes == [CHECKPOINT_COUNT, 2 * CHECKPOINT_COUNT, 2 * CHECKPOINT_COUNT + 1]
+        assert sizes == [COUNT_MAX, 2 * COUNT_MAX, 2 * COUNT_MAX + 1]
 
     on_bench(tmp_path, story)
 
@@ -282,9 +284,9 @@ def test_a_backlog_is_offered_a_checkpoint_at_a_time(tmp_path: Path) -> None:
 def test_a_backlog_of_exactly_one_checkpoint_is_offered_once(tmp_path: Path) -> None:
     async def story(bench: UplinkBench) -> None:
         bench.central.connect()
-        await bench.append(CHECKPOINT_COUNT)
+        await bench.append(COUNT_MAX)
         bench.start()
-        await bench.until_received(CHECKPOINT_COUNT)
+        await bench.until_received(COUNT_MAX)
         await asyncio.sleep(60)
         assert bench.central.checkpoint_count == 1
 
@@ -294,13 +296,13 @@ def test_a_backlog_of_exactly_one_checkpoint_is_offered_once(tmp_path: Path) -> 
 def test_a_new_empty_central_log_is_brought_up_from_what_was_received_before(tmp_path: Path) -> None:
     async def story(bench: UplinkBench) -> None:
         bench.central.connect()
-        await bench.append(CHECKPOINT_COUNT + 10)
+        await bench.append(COUNT_MAX + 10)
         bench.start()
-        await bench.until_received(CHECKPOINT_COUNT + 10)
+        await bench.until_received(COUNT_MAX + 10)
         bench.central.log = bench.new_central()
         await bench.append(1)
-        await bench.until_received(CHECKPOINT_COUNT + 11)
-        assert bench.central.entries[-CHECKPOINT_COUNT - 11 :] == [
+        await bench.until_received(COUNT_MAX + 11)
+        assert bench.central.entries[-COUNT_MAX - 11 :] == [
             leaf for _, leaf in await bench.ledger.entries(0, 1_000, 10_000_000)
         ] + [leaf for _, leaf in await bench.ledger.entries(1_000, 1_000, 10_000_000)]
 
@@ -310,16 +312,51 @@ def test_a_new_empty_central_log_is_brought_up_from_what_was_received_before(tmp
 def test_a_new_central_log_need_not_hold_more_than_a_few_entries_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("simulator.central_log.PENDING_COUNT_MAX", CHECKPOINT_COUNT)
+    monkeypatch.setattr("simulator.central_log.PENDING_COUNT_MAX", COUNT_MAX)
 
     async def story(bench: UplinkBench) -> None:
         bench.central.connect()
-        await bench.append(3 * CHECKPOINT_COUNT)
+        await bench.append(3 * COUNT_MAX)
         bench.start()
-        await bench.until_received(3 * CHECKPOINT_COUNT)
+        await bench.until_received(3 * COUNT_MAX)
         bench.central.log = bench.new_central()
         await bench.append(1)
-        await bench.until_received(3 * CHECKPOINT_COUNT + 1)
+        await bench.until_received(3 * COUNT_MAX + 1)
+
+    on_bench(tmp_path, story)
+
+
+def test_a_broker_that_drops_what_its_queue_does_not_hold_is_drained_through_in_strides_that_fit(
+    tmp_path: Path,
+) -> None:
+    async def story(bench: UplinkBench) -> None:
+        bench.central.queue_count_max = 100
+        bench.central.connect()
+        await bench.append(3_000)
+        bench.start()
+        await bench.until_received(3_000, within_s=120)
+        sent = bench.broker.publish_counts[bench.topics.log_entries]
+        assert sent < 2 * 3_000, "the queue was overrun again and again"
+
+    on_bench(tmp_path, story)
+
+
+def test_after_a_loss_an_entry_still_goes_out_at_once(tmp_path: Path) -> None:
+    async def story(bench: UplinkBench) -> None:
+        bench.central.connect()
+        bench.start()
+        await bench.append(20)
+        await bench.until_received(20)
+        bench.central.loses_entries = 1
+        await bench.append(2)
+        await bench.until_received(22)
+        bench.central.disconnect()
+        bench.broker.reports_no_subscribers = False
+        for number in range(10):
+            before = bench.broker.publish_counts[bench.topics.log_entries]
+            await bench.append(1)
+            await asyncio.sleep(0.2)
+            assert bench.broker.publish_counts[bench.topics.log_entries] == before + 1, number
 
     on_bench(tmp_path, story)
 
@@ -354,7 +391,7 @@ def test_attack_a_replayed_conflict_rewinds_at_most_once_a_second(tmp_path: Path
             bench.send(bench.topics.log_receipt, asked)
             await asyncio.sleep(0.01)
         await asyncio.sleep(10)
-        assert len(bench.central.entries) == 3 * 30
+        assert 30 < len(bench.central.entries) <= 3 * 30
 
     on_bench(tmp_path, story)
 
@@ -387,6 +424,30 @@ def test_attack_a_forged_receipt_frees_nothing(tmp_path: Path) -> None:
         await asyncio.sleep(1)
         assert (await bench.marks()).received == 0
         assert bench.ears.receipts == []
+
+    on_bench(tmp_path, story)
+
+
+@pytest.mark.parametrize("what", ["stranger", "ahead", "another log"])
+def test_attack_an_answer_that_the_central_log_never_gave_frees_nothing_and_is_told(tmp_path: Path, what: str) -> None:
+    async def story(bench: UplinkBench) -> None:
+        bench.start()
+        await bench.append(30)
+        await asyncio.sleep(1)
+        origin = origin_of(bench.home.gateway_id.hex(), bench.log_id.hex())
+        size = 31 if what == "ahead" else 30
+        if what == "another log":
+            origin = origin_of(bench.home.gateway_id.hex(), bytes(16).hex())
+        checkpoint = Checkpoint(origin=origin, size=size, root=bytes(32))
+        note = sign_checkpoint(checkpoint, key=bench.home.gateway_signing_key, name=origin)
+        key = bench.office.signing_key("stranger") if what == "stranger" else bench.receipt_key
+        name = f"carelock/receipt/{kid_of(bytes(key.verify_key)).hex()}"
+        bench.send(bench.topics.log_receipt, cosign(note, key=key, name=name, time_s=UTC_S))
+        await asyncio.sleep(1)
+        assert (await bench.marks()).received == 0
+        code = {"stranger": "receipt.unknown_signer", "ahead": "", "another log": "receipt.not_ours"}[what]
+        assert bench.ears.alerts == ([code] if code else [])
+        assert bench.ears.rolled_back_to == ([31] if what == "ahead" else [])  # our own key, over what we do not have
 
     on_bench(tmp_path, story)
 

@@ -3,21 +3,27 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+from contextlib import suppress
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from firmware_protocol.topics import Topics
+from gatewayd.uplink.outlet import Outlet
 from gatewayd.uplink.seam import BrokerCode, BrokerError, Incoming, Outgoing
-from gatewayd.uplink.uplink import BACKOFF_S_MAX, STEADY_S, UNSTEADY_COUNT
+from gatewayd.uplink.uplink import BACKOFF_S_MAX, STEADY_S, UNSTEADY_COUNT, Uplink
 from tests.support.inline_executor import InlineExecutor
 from tests.support.memory_broker import MemoryBroker
-from tests.support.uplink_bench import BOOT, UplinkBench
+from tests.support.uplink_bench import BOOT, Ears, UplinkBench
 from tests.support.virtual_loop import run_virtual
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
+
+    from gatewayd.uplink.seam import BrokerSession
 
 ONLINE = json.dumps({"boot": BOOT, "state": "online"}, separators=(",", ":")).encode()
 OFFLINE = ONLINE.replace(b"online", b"offline")
@@ -200,18 +206,52 @@ def test_sessions_that_keep_ending_without_a_word_raise_one_alert(tmp_path: Path
     on_bench(tmp_path, story)
 
 
-def test_after_an_outage_a_thousand_gateways_do_not_come_back_at_once(tmp_path: Path) -> None:
-    async def story(bench: UplinkBench) -> None:
-        waits = []
-        for seed in range(1_000):
-            bench.random = Random(seed)
-            bench.build()
-            bench.uplink._status = type(bench.uplink.status)(connected=False, attempt_count=10)  # noqa: SLF001 - one draw of each
-            waits.append(bench.uplink._backoff_s())  # noqa: SLF001 - as above
-        per_second = [sum(second <= wait < second + 1 for wait in waits) for second in range(30)]
-        assert max(per_second) < 2 * 1_000 / 30
+class Idle:
+    """A part that does nothing with the session."""
 
-    on_bench(tmp_path, story)
+    async def run(self, session: BrokerSession) -> None:
+        with suppress(BrokerError):
+            await session.next_message()
+        raise BrokerError(BrokerCode.LOST)
+
+
+def test_after_an_outage_a_thousand_gateways_come_back_within_the_cap_and_not_at_once() -> None:
+    async def story() -> None:
+        broker = MemoryBroker(Random(1))
+        broker.stop()
+        idle: Any = Idle()
+        uplinks = [
+            Uplink(
+                broker=broker.client(f"gateway-{number}"),
+                topics=Topics(f"{number:016x}"),
+                boot=1,
+                downlink=idle,
+                outbox=idle,
+                outlet=Outlet(),
+                board=idle,
+                alerts=Ears(),
+                random=Random(number),
+            )
+            for number in range(1_000)
+        ]
+        running = [asyncio.ensure_future(uplink.run()) for uplink in uplinks]
+        await asyncio.sleep(45)
+        broker.start()
+        counts = [0]
+        for _ in range(int(BACKOFF_S_MAX) + 1):
+            await asyncio.sleep(1)
+            counts.append(broker.connect_count)
+        assert counts[-1] == 1_000
+        assert all(uplink.status.connected for uplink in uplinks)
+        assert max(later - earlier for earlier, later in itertools.pairwise(counts)) < 1.5 * 1_000 / (
+            BACKOFF_S_MAX / 2
+        )  # the mean wait is half the cap
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    with capture_logs():  # printing takes longer than all the rest
+        run_virtual(story())
 
 
 def test_a_disk_that_fails_does_not_cost_the_session(tmp_path: Path) -> None:
