@@ -64,6 +64,11 @@ class NotingLink:
     async def wait_ready(self) -> None:
         """Always ready."""
 
+    last_command_seq = 0
+
+    async def wait_heard(self, within_ms: int) -> None:
+        """Always heard."""
+
 
 class Deaf:
     """A `Responder` that nobody listens to."""

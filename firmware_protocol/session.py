@@ -89,13 +89,13 @@ class GatewaySession(LinkSession[LockHello]):
         lock_key: bytes,
         ephemeral: KeyPair,
         nonce: bytes,
-        session_ctr: int,
+        session_ctr: int | None,
         version_floor: int,
         value_size_max: int,
         now_ms: int,
         next_owner_epoch: int = 0,
     ) -> None:
-        """Queue the HELLO. `session_ctr` must already be reserved durably.
+        """Queue the HELLO. `session_ctr` must already be reserved durably; None where `resume` will give it.
 
         `next_owner_epoch` is that of an order which this session is to hand over, and 0 for any other session. A lock
         that is ahead of our counters is expected then: it is what such an order cures.
@@ -113,9 +113,15 @@ class GatewaySession(LinkSession[LockHello]):
         self._hello = encode_plain(hello)
         self._queue(FragmentKind.PLAIN, self._hello)
 
+    def resume(self, session_ctr: int) -> None:
+        """Number this session after what the lock has proven, from a block that was reserved durably before."""
+        if self.state is not SessionState.UNCONFIRMED or self._session_ctr is not None:
+            raise LocalProtocolError("this session has its number")
+        self._session_ctr = session_ctr
+
     def confirm(self, *, utc_lo_s: int | None, utc_hi_s: int | None) -> None:
         """Make the session live, and give the lock the time where it is trusted."""
-        if self.state is not SessionState.UNCONFIRMED:
+        if self.state is not SessionState.UNCONFIRMED or self._session_ctr is None:
             raise LocalProtocolError(f"nothing to confirm in {self.state.name}")
         self._seal(Confirm(session_ctr=self._session_ctr, utc_lo_s=utc_lo_s, utc_hi_s=utc_hi_s), 0)
         self.state = SessionState.READY
@@ -140,7 +146,7 @@ class GatewaySession(LinkSession[LockHello]):
     def _receive_handshake(self, data: bytes) -> tuple[Event, ...]:
         handshake = self._require_handshake()
         status = LockStatus.from_bytes(handshake.read_message(data))
-        if status.session_ctr >= self._session_ctr:
+        if self._session_ctr is not None and status.session_ctr >= self._session_ctr:
             # Only a second holder of our key, or our own past, can have taken the lock further.
             if self._next_owner_epoch <= status.owner_epoch:
                 raise RemoteProtocolError(Code.CLONE_SUSPECT, "the lock has confirmed a later session")

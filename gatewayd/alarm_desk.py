@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from firmware_protocol.chains import open_by_role
 from firmware_protocol.codes import Code
@@ -14,11 +14,15 @@ from gatewayd.journal.events import AlarmClosed, AlarmOpened
 from gatewayd.store import alarms
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gatewayd.access.freshness import Epoch
     from gatewayd.recorder import Page, Recorder
     from gatewayd.timekeeping import Clock
     from gatewayd.trust_keeper import TrustKeeper
 
+Remember: TypeAlias = "Callable[[bytes, bytes, int | None], None]"
+"""Takes lock, alarm's reference, and until when on CLOCK_BOOTTIME it is open; None: it is closed."""
 OPEN_MS: Final = 60 * 60 * 1_000
 """An accepted alarm stays open so long on CLOCK_BOOTTIME, or until it is closed."""
 
@@ -35,13 +39,16 @@ class AlarmDesk:
         epoch: Epoch,
         trust: TrustKeeper,
         recorder: Recorder,
+        remember: Remember,
     ) -> None:
+        """`remember` is told of every accepted alarm: a disk that fails must not make anybody forget it."""
         self._gateway_id = gateway_id
         self._lock_ids = lock_ids
         self._clock = clock
         self._epoch = epoch
         self._trust = trust
         self._recorder = recorder
+        self._remember = remember
 
     async def take_alarm(self, data: bytes) -> None:
         """Open or close an alarm; the same word twice changes nothing.
@@ -49,11 +56,12 @@ class AlarmDesk:
         Raises:
             RemoteProtocolError: not signed by the intake role (never the alarm role's key: whoever answers an
                 alarm must not be able to invent it), for another home, or not of now.
-            StoreError: it could not be kept.
+            StoreError: it could not be kept, and holds until the next start.
         """
         alarm = open_by_role(Alarm, data, keyset=self._trust.require_keyset(), role=Role.INTAKE)
         boottime_ms = self._clock.now().boottime_ms
         self._check(alarm, boottime_ms)
+        self._remember(alarm.lock_id, alarm.alarm_ref, boottime_ms + OPEN_MS if alarm.opens else None)
         await self._recorder.run(lambda page: _keep(page, alarm, boottime_ms))
 
     def _check(self, alarm: Alarm, boottime_ms: int) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from gatewayd.store.store import Health
+from gatewayd.store.store import Health, StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from gatewayd.alerts import Alerts
     from gatewayd.store.store import Store
 
@@ -30,9 +33,11 @@ _log = structlog.get_logger()
 class DiskWatch:
     """Waits for changes of the store's health; writes nothing else, and wakes for nothing else."""
 
-    def __init__(self, *, store: Store, alerts: Alerts) -> None:
+    def __init__(self, *, store: Store, alerts: Alerts, mended: Callable[[], Awaitable[None]]) -> None:
+        """`mended` is called when the disk takes things again; it raises StoreError if it does not after all."""
         self._store = store
         self._alerts = alerts
+        self._mended = mended
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -46,3 +51,6 @@ class DiskWatch:
                 await self._alerts.alert(f"disk.{health}", text)
             else:
                 _log.info("disk.mended")
+            if health in {Health.WRITABLE, Health.LOW}:
+                with contextlib.suppress(StoreError):  # at its next change, then
+                    await self._mended()

@@ -8,7 +8,8 @@ phone ─BLE─▶ lock ─▶ link ─────┘                          
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from gatewayd.access.installers import Installers
     from gatewayd.channel import Responder, Submission
     from gatewayd.denials import Denials
+    from gatewayd.emergency import Emergencies
     from gatewayd.link.ports import BoltMover, MoveOutcome
     from gatewayd.recorder import Page, Recorder
     from gatewayd.reservation import Decided, Reservations
@@ -92,6 +94,7 @@ class Door:
         statements: Statements,
         recorder: Recorder,
         installers: Installers,
+        emergencies: Emergencies,
         denials: Denials,
         links: Mapping[bytes, BoltMover],
     ) -> None:
@@ -104,6 +107,7 @@ class Door:
         self._statements = statements
         self._recorder = recorder
         self._installers = installers
+        self._emergencies = emergencies
         self._denials = denials
         self._links = links
 
@@ -120,13 +124,32 @@ class Door:
             submission=submission,
             freshness=self._take_freshness(bundle, submission),
             standing=self._standing(),
+            command_seq_floor=self._command_seq_floor(bundle.command.lock_id),
         )
-        try:
-            decided = await self._recorder.run(lambda page: self._reservations.decide(page, asked))
-        except StoreError as error:
-            await self._refuse_undurable(bundle, responder, error)
-            return
+        decided = self._emergencies.recall(bundle)
+        if decided is None:
+            try:
+                decided = await self._recorder.run(lambda page: self._reservations.decide(page, asked))
+            except StoreError as error:
+                if not self._emergencies.serves(bundle, error):
+                    await self._refuse_undurable(bundle, responder, error)
+                    return
+                decided = await self._decide_without_disk(asked, error)
         await self._answer(asked, decided, responder)
+
+    def _command_seq_floor(self, lock_id: bytes) -> int:
+        link = self._links.get(lock_id)
+        return max(0 if link is None else link.last_command_seq, self._emergencies.command_seqs.get(lock_id, 0))
+
+    async def _decide_without_disk(self, asked: Asked, error: StoreError) -> Decided:
+        """Decide an emergency although nothing can be kept: the lock will keep it, before it moves."""
+        _log.error("store.unavailable", code=error.code, lock=asked.bundle.command.lock_id.hex())
+        link = self._links.get(asked.bundle.command.lock_id)
+        if link is not None:
+            # Only a lock that has said which command was its last can be told a number that it has not used.
+            await link.wait_heard(within_ms(asked.bundle.command.freshness, asked.freshness))
+        asked = replace(asked, command_seq_floor=self._command_seq_floor(asked.bundle.command.lock_id))
+        return await self._emergencies.decide(asked, error)
 
     async def settle(self) -> None:
         """Close the intents that an earlier run left open: ask the lock, never move again (law 2).
@@ -212,6 +235,8 @@ class Door:
         )
         outcome = await self._links[command.lock_id].execute(move)
         intent = _Intent.of(asked)
+        if decided.without_disk:
+            return await self._conclude_without_disk(asked, intent, outcome)
         try:
             return await self._recorder.run(partial(self._conclude, intent=intent, outcome=outcome, late=False))
         except StoreError as error:
@@ -220,17 +245,17 @@ class Door:
             _log.error("store.unavailable", code=error.code, lock=command.lock_id.hex())
             return self._outcome_receipt(self._timekeeper.interval(), intent, outcome, decided.journal_index)
 
+    async def _conclude_without_disk(self, asked: Asked, intent: _Intent, outcome: MoveOutcome) -> bytes:
+        receipt = self._outcome_receipt(self._timekeeper.interval(), intent, outcome, None)
+        self._emergencies.conclude(asked, _outcome_event(intent, outcome, late=False), receipt)
+        with contextlib.suppress(StoreError):  # it may be back already
+            await self._emergencies.hand_over()
+        return receipt
+
     def _conclude(self, page: Page, *, intent: _Intent, outcome: MoveOutcome, late: bool) -> bytes:
-        event = CommandOutcome(
-            lock_id=intent.lock_id,
-            command_id=intent.command_id.hex(),
-            command_sha256=intent.command_sha256.hex(),
-            code=outcome.code.dotted,
-            bolt=outcome.bolt.name.lower(),
-            lock_log_seq=outcome.lock_log_seq,
-            late=late,
+        receipt = self._outcome_receipt(
+            page.time, intent, outcome, page.append(_outcome_event(intent, outcome, late=late))
         )
-        receipt = self._outcome_receipt(page.time, intent, outcome, page.append(event))
         commands.record_receipt(page.tx, intent.kid, intent.command_id, receipt, outcome.code.wire, closed=True)
         if not outcome.code.may_have_executed:
             commands.give_back_use(page.tx, intent.kid, intent.command_id)
@@ -261,6 +286,18 @@ class Door:
             journal_index=None,
         )
         await responder.receipt(receipt)
+
+
+def _outcome_event(intent: _Intent, outcome: MoveOutcome, *, late: bool) -> CommandOutcome:
+    return CommandOutcome(
+        lock_id=intent.lock_id,
+        command_id=intent.command_id.hex(),
+        command_sha256=intent.command_sha256.hex(),
+        code=outcome.code.dotted,
+        bolt=outcome.bolt.name.lower(),
+        lock_log_seq=outcome.lock_log_seq,
+        late=late,
+    )
 
 
 def _log_decision(bundle: VerifiedBundle, decided: Decided) -> None:

@@ -29,6 +29,7 @@ from gatewayd.denials import Denials
 from gatewayd.disk_watch import DiskWatch
 from gatewayd.door import Door
 from gatewayd.door_watch import DoorWatch
+from gatewayd.emergency import Emergencies
 from gatewayd.journal.events import GatewayHeartbeat, GatewayStarted
 from gatewayd.link.adapter import Adapter
 from gatewayd.link.ports import LockTarget
@@ -37,7 +38,7 @@ from gatewayd.lock_ledger import LockLedger
 from gatewayd.log_watch import LogWatch
 from gatewayd.presence import Presence
 from gatewayd.recorder import Recorder
-from gatewayd.reservation import Reservations
+from gatewayd.reservation import Premises, Reservations
 from gatewayd.settings import LimitSettings
 from gatewayd.statements import Statements
 from gatewayd.store import alarms, meta
@@ -153,6 +154,15 @@ class House:
             alerts=self.alerts,
             show=self.board.put,
         )
+        premises = Premises(gateway_id=identity.gateway_id, lock_ids=self._lock_ids, limits=base.plan.limits)
+        self.reservations = Reservations(premises=premises, statements=self.statements)
+        self.emergencies = Emergencies(
+            store=seams.store,
+            premises=premises,
+            statements=self.statements,
+            timekeeper=base.timekeeper,
+            recorder=base.recorder,
+        )
         self.alarm_desk = AlarmDesk(
             gateway_id=identity.gateway_id,
             lock_ids=self._lock_ids,
@@ -160,9 +170,7 @@ class House:
             epoch=self.epoch,
             trust=base.trust,
             recorder=base.recorder,
-        )
-        self.reservations = Reservations(
-            identity=identity, lock_ids=self._lock_ids, limits=base.plan.limits, statements=self.statements
+            remember=self.emergencies.note_alarm,
         )
         self.installers = self._installers()
         self.door = self._door()
@@ -181,6 +189,7 @@ class House:
             statements=self.statements,
             recorder=base.recorder,
             installers=self.installers,
+            emergencies=self.emergencies,
             denials=Denials(clock=base.seams.clock, recorder=base.recorder),
             links=self.links,
         )
@@ -305,7 +314,7 @@ class House:
                 tasks.create_task(self.uplink.run()),
                 tasks.create_task(self.door.settle()),
                 tasks.create_task(self._presence.run()),
-                tasks.create_task(DiskWatch(store=self.base.seams.store, alerts=self.alerts).run()),
+                tasks.create_task(self._disk_watch().run()),
                 tasks.create_task(supervise(self.ledger, self._heartbeat, interval_s=self.base.plan.heartbeat_s)),
                 *(tasks.create_task(link.run()) for link in self.links.values()),
             ]
@@ -314,6 +323,9 @@ class House:
             for part in parts:
                 part.cancel()
         await _write_or_tell(self.base.seams.store.run(meta.end_run))
+
+    def _disk_watch(self) -> DiskWatch:
+        return DiskWatch(store=self.base.seams.store, alerts=self.alerts, mended=self.emergencies.hand_over)
 
     async def _finish(self) -> None:
         try:

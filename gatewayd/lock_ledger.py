@@ -18,6 +18,7 @@ from gatewayd.journal.events import (
 from gatewayd.link.ports import SessionReserved
 from gatewayd.link.radio import RadioCode
 from gatewayd.store import locks
+from gatewayd.store.store import StoreCode, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,18 @@ class LockLedger:
             session_ctr = locks.reserve_session_ctr(tx, lock_id)
             return SessionReserved(session_ctr=session_ctr, version_floor=locks.version_floor(tx, lock_id))
 
-        return await self._store.run(work)
+        try:
+            return await self._store.run(work)
+        except StoreError as error:
+            if error.code not in {StoreCode.FULL, StoreCode.READ_ONLY}:
+                raise
+        # The lock says how far it is; the block that is durable already must cover the next number.
+        floor = await self._store.run(lambda tx: locks.version_floor(tx, lock_id))
+        return SessionReserved(session_ctr=None, version_floor=floor)
+
+    async def resume_session(self, lock_id: bytes, lock_ctr: int) -> int | None:
+        """See `LinkLedger.resume_session`."""
+        return await self._store.run(lambda tx: locks.resume_session_ctr(tx, lock_id, lock_ctr))
 
     async def raise_version_floor(self, lock_id: bytes, version: int) -> None:
         """See `LinkLedger.raise_version_floor`."""

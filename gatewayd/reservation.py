@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from gatewayd.access.freshness import FreshnessFacts
     from gatewayd.access.verdicts import Verdict
     from gatewayd.channel import Submission
-    from gatewayd.identity import Identity
     from gatewayd.journal.events import Event
     from gatewayd.recorder import Page
     from gatewayd.settings import LimitSettings
@@ -60,6 +59,8 @@ class Asked:
     submission: Submission
     freshness: FreshnessFacts
     standing: Standing
+    command_seq_floor: int = 0
+    """The highest number that the lock is known to have used: its next command is above it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,8 @@ class Decided:
     """The entry that records it; None for a repeated command, which has one already."""
     command_seq: int | None = None
     """What the lock will know the movement by; None where nothing moves."""
+    without_disk: bool = False
+    """An emergency's: it is not durable here but in the lock, before it moves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +89,8 @@ class Premises:
 class Reservations:
     """Decides commands inside store transactions."""
 
-    def __init__(
-        self, *, identity: Identity, lock_ids: frozenset[bytes], limits: LimitSettings, statements: Statements
-    ) -> None:
-        self._identity = identity
-        self._lock_ids = lock_ids
-        self._limits = limits
+    def __init__(self, *, premises: Premises, statements: Statements) -> None:
+        self._premises = premises
         self._statements = statements
 
     def decide(self, page: Page, asked: Asked) -> Decided:
@@ -107,8 +106,7 @@ class Reservations:
 
     def facts(self, tx: Transaction, time: TimeInterval, asked: Asked) -> Facts:
         """Read what the command is judged by; writes nothing, so that `explain` can ask without asking for it."""
-        home = Premises(gateway_id=self._identity.gateway_id, lock_ids=self._lock_ids, limits=self._limits)
-        return read_facts(tx, time, asked, home)
+        return read_facts(tx, time, asked, self._premises)
 
     def _permit(self, page: Page, asked: Asked, verdict: Permitted) -> Decided:
         tx, bundle, freshness = page.tx, asked.bundle, asked.bundle.command.freshness
@@ -118,7 +116,7 @@ class Reservations:
         lockouts.clear_lockout(tx, bundle.signer_kid, bundle.command.lock_id)
         if isinstance(freshness, EpochFreshness):
             commands.note_issued(tx, bundle.signer_kid, bundle.command.lock_id, freshness.epoch, freshness.issued_s)
-        command_seq = locks.next_command_seq(tx, bundle.command.lock_id)
+        command_seq = locks.next_command_seq(tx, bundle.command.lock_id, above=asked.command_seq_floor)
         use_name = None if verdict.use is None else verdict.use.name
         return self._reserve(page, asked, verdict, Code.PERMITTED, command_seq=command_seq, use_name=use_name)
 
@@ -139,9 +137,7 @@ class Reservations:
         use_name: int | None = None,
     ) -> Decided:
         bundle, command = asked.bundle, asked.bundle.command
-        index = page.append(_event(asked, code))
-        for event in _alarms(asked, verdict):
-            page.append(event)
+        index = note_events(page, asked, verdict)
         receipt = self._statements.receipt(
             time=page.time,
             lock_id=command.lock_id,
@@ -152,21 +148,8 @@ class Reservations:
             retry_after_s=retry_after_s,
         )
         if code is not Code.ID_REUSED:  # the row of the first bytes under this id stands
-            row = SeenCommand(
-                kid=bundle.signer_kid,
-                command_id=command.command_id,
-                command_sha256=bundle.command_sha256,
-                lock_id=command.lock_id,
-                grant_cti=bundle.proof.grant.cti,
-                action=int(command.action),
-                reserved_utc_s=page.time.lo_s,
-                command_seq=command_seq,
-                receipt=receipt,
-                code=code.wire,
-                journal_index=index,
-                use_name=use_name,
-            )
-            commands.reserve(page.tx, row)
+            row = seen_command(page, asked, receipt, code, index)
+            commands.reserve(page.tx, replace(row, command_seq=command_seq, use_name=use_name))
         return Decided(verdict=verdict, receipt=receipt, journal_index=index, command_seq=command_seq)
 
 
@@ -210,6 +193,33 @@ def _alarms(asked: Asked, verdict: Verdict) -> Iterator[Event]:
     if isinstance(verdict, Denied) and verdict.code is Code.ID_REUSED:
         detail = f"signer {bundle.signer_kid.hex()} signed two commands with one id: a broken phone, or a copied key"
         yield AlertRaised(lock_id=lock_id, code=Code.ID_REUSED.dotted, detail=detail, priority=True)
+
+
+def note_events(page: Page, asked: Asked, verdict: Verdict) -> int:
+    """Append what a decision tells, and return the index of the decision's own entry."""
+    code = verdict.code if isinstance(verdict, Denied) else Code.PERMITTED
+    index = page.append(_event(asked, code))
+    for event in _alarms(asked, verdict):
+        page.append(event)
+    return index
+
+
+def seen_command(page: Page, asked: Asked, receipt: bytes, code: Code, index: int) -> SeenCommand:
+    """Return the row of a command that has been decided and does not move."""
+    bundle, command = asked.bundle, asked.bundle.command
+    return SeenCommand(
+        kid=bundle.signer_kid,
+        command_id=command.command_id,
+        command_sha256=bundle.command_sha256,
+        lock_id=command.lock_id,
+        grant_cti=bundle.proof.grant.cti,
+        action=int(command.action),
+        reserved_utc_s=page.time.lo_s,
+        command_seq=None,
+        receipt=receipt,
+        code=code.wire,
+        journal_index=index,
+    )
 
 
 def _event(asked: Asked, code: Code) -> CommandDecided:

@@ -45,6 +45,11 @@ class Attendance:
         self._slots = slots
         self._status: LockStatus | None = None
 
+    @property
+    def last_command_seq(self) -> int | None:
+        """The number of the lock's last command when its newest session began; None before any session."""
+        return None if self._status is None else self._status.command_seq
+
     def greet(self, status: LockStatus) -> None:
         """Take what the lock said of itself in this session's handshake."""
         self._status = status

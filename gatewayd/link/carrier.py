@@ -98,6 +98,10 @@ class Carrier:
             self._on_change()
         return type(self.lost)(self.lost.code, self.lost.detail)
 
+    def resume(self, session_ctr: int) -> None:
+        """See `GatewaySession.resume`."""
+        self._session.resume(session_ctr)
+
     def confirm(self, interval: TimeInterval) -> None:
         """Make the session live, and give the lock the time where it is trusted."""
         trusted = interval.trusted

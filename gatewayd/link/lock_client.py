@@ -149,6 +149,10 @@ class LockClient:
         assert self._authenticated is not None  # noqa: S101 - for mypy: what was waited for
         return self._authenticated
 
+    def resume(self, session_ctr: int) -> None:
+        """Number the session after what the lock has proven, where no number could be reserved before."""
+        self._carrier.resume(session_ctr)
+
     def confirm(self, interval: TimeInterval) -> None:
         """Make the session live, and give the lock the time where it is trusted."""
         self._carrier.confirm(interval)

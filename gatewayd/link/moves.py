@@ -108,6 +108,10 @@ class Moves:
         finally:
             self._turn.release()
 
+    async def wait_attached(self, within_ms: int) -> None:
+        """Hurry, and wait for a link for so long at most."""
+        await self._client_before(self._clock.now().boottime_ms + within_ms)
+
     async def query(self, command_seq: int) -> MoveOutcome:
         """See `BoltMover.query`; MAY_HAVE_EXECUTED where the lock can't be asked in `INQUIRY_MS_MAX`."""
         async with self._turn:

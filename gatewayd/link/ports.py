@@ -69,6 +69,13 @@ class BoltMover(Protocol):
     async def wait_ready(self) -> None:
         """Wait until the lock is within reach; for ever, if need be."""
 
+    @property
+    def last_command_seq(self) -> int:
+        """The number of the lock's last command, as it said at the start of its newest session; 0 before any."""
+
+    async def wait_heard(self, within_ms: int) -> None:
+        """Hurry, and wait until the lock has said so in this run of the daemon, or until the time is up."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkStatus:
@@ -170,7 +177,8 @@ class LinkListener(Protocol):
 class SessionReserved:
     """What a new session may use."""
 
-    session_ctr: int
+    session_ctr: int | None
+    """None: the disk takes no new block of them; once the lock has proven its own counter, `resume_session` tells."""
     """Never used before, durably so."""
     version_floor: int
     """Lowest protocol version that this lock may be spoken to in: no downgrade."""
@@ -198,6 +206,9 @@ class LinkLedger(Protocol):
 
     async def reserve_session(self, lock_id: bytes) -> SessionReserved:
         """Use up the next session counter."""
+
+    async def resume_session(self, lock_id: bytes, lock_ctr: int) -> int | None:
+        """Return the counter after the lock's own `lock_ctr`, where the block that is durable already covers it."""
 
     async def raise_version_floor(self, lock_id: bytes, version: int) -> None:
         """Never again speak a lower version to this lock."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from random import Random
 
+    from firmware_protocol.hello import LockStatus
     from gatewayd.channel import Entropy, Submit
     from gatewayd.link.adapter import Adapter
     from gatewayd.link.ports import BoltMove, LinkLedger, LinkListener, LockTarget, MoveOutcome
@@ -136,7 +137,7 @@ class LinkSupervisor:
         self._link: LockLink | None = None
         self._client: LockClient | None = None
         self._carrier: asyncio.Task[None] | None = None
-        self._session_ctr = 0
+        self._session_ctr: int | None = None
         self._version_floor = 0
 
     @property
@@ -171,6 +172,16 @@ class LinkSupervisor:
     async def query(self, command_seq: int) -> MoveOutcome:
         """See `BoltMover.query`; cancels a back-off."""
         return await self._moves.query(command_seq)
+
+    @property
+    def last_command_seq(self) -> int:
+        """See `BoltMover.last_command_seq`."""
+        return self._attendance.last_command_seq or 0
+
+    async def wait_heard(self, within_ms: int) -> None:
+        """See `BoltMover.wait_heard`."""
+        if self._attendance.last_command_seq is None:
+            await self._moves.wait_attached(within_ms)
 
     def note_received(self) -> None:
         """The central log has signed for more of the lock's log: the lock may be told."""
@@ -266,6 +277,7 @@ class LinkSupervisor:
         authenticated, instant = await client.authenticated()
         status = authenticated.status
         self._attendance.greet(status)
+        await self._resume(client, status)
         self._relay.attach(client.post)
         client.confirm(
             await self._listener.on_lock_clock(
@@ -275,15 +287,27 @@ class LinkSupervisor:
         await self._attendance.read_state(client)
         if authenticated.version > self._version_floor:
             await self._ledger.raise_version_floor(self._target.lock_id, authenticated.version)
-        await self._ledger.raise_command_seq(self._target.lock_id, status.command_seq)
+        with contextlib.suppress(GatewayError):  # on a disk that takes nothing the door asks us for it
+            await self._ledger.raise_command_seq(self._target.lock_id, status.command_seq)
         return LinkEvent.PROVEN
+
+    async def _resume(self, client: LockClient, status: LockStatus) -> None:
+        """Number the session after the lock's own counter, where no number could be reserved."""
+        if self._session_ctr is not None:
+            return
+        self._session_ctr = await self._ledger.resume_session(self._target.lock_id, status.session_ctr)
+        if self._session_ctr is None:
+            detail = "the disk takes nothing, and the session numbers that were reserved on it are used up"
+            await self._listener.on_alert(self._target.lock_id, Code.STORE_UNAVAILABLE, detail)
+            raise LinkLost(Code.STORE_UNAVAILABLE.dotted, detail)
+        client.resume(self._session_ctr)
 
     async def _serve(self) -> LinkEvent:
         client = self._live_client()
         self._suspected = False
         self._rungs.note_proof()
         await self._adapter.recovery.note_up(self._target.lock_id)
-        await self._outages.note_up(session_ctr=self._session_ctr)
+        await self._outages.note_up(session_ctr=self._session_ctr or 0)
         self._moves.attach(client)
         self._ready.set()
         fault: LinkFault | None = None

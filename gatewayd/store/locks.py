@@ -115,18 +115,25 @@ def resume_session_ctr(tx: Transaction, lock_id: bytes, lock_ctr: int) -> int | 
     return counter
 
 
-def next_command_seq(tx: Transaction, lock_id: bytes) -> int:
-    """Return the number of the lock's next command, from 1 in each owner epoch, and count it."""
-    _lock_row(tx, "command_seq", lock_id)
-    tx.execute("UPDATE locks SET command_seq = command_seq + 1 WHERE lock_id = ?", (lock_id,))
+def next_command_seq(tx: Transaction, lock_id: bytes, *, above: int = 0) -> int:
+    """Return the number of the lock's next command, from 1 in each owner epoch, and count it.
+
+    It is greater than `above` too: what the lock has obeyed while the disk took nothing.
+    """
+    command_seq = max(last_command_seq(tx, lock_id), above) + 1
+    tx.execute("UPDATE locks SET command_seq = ? WHERE lock_id = ?", (command_seq, lock_id))
+    return command_seq
+
+
+def last_command_seq(tx: Transaction, lock_id: bytes) -> int:
+    """Return the number of the lock's last command, 0 before any."""
     ((command_seq,),) = _lock_row(tx, "command_seq", lock_id)
     return int(command_seq)
 
 
 def raise_command_seq(tx: Transaction, lock_id: bytes, command_seq: int) -> None:
     """Go on above what the lock has seen, which on a new or restored card is more than is counted here."""
-    ((counted,),) = _lock_row(tx, "command_seq", lock_id)
-    if command_seq > counted:  # asked first: see `raise_version_floor`
+    if command_seq > last_command_seq(tx, lock_id):  # asked first: see `raise_version_floor`
         tx.execute("UPDATE locks SET command_seq = ? WHERE lock_id = ?", (command_seq, lock_id))
 
 

@@ -1,0 +1,227 @@
+"""Emergencies while the disk takes nothing: decided here, made durable by the lock.
+
+The lock writes a command's id into its own log before it moves, and refuses its last 256. So a rescue goes on with
+a full, read-only or dead disk, and still acts at most once (laws 1 and 2); what was decided meanwhile is journaled when
+the disk is back, and stands in the lock's log in any case. Everything else is refused.
+
+Used on the loop only. Between the reading of facts and the note of the decision nothing waits, so that two copies of a
+command cannot both be new.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from firmware_protocol.codes import Code
+from firmware_protocol.vocabulary import Action, Phase
+from gatewayd.access.decide import Facts, decide
+from gatewayd.access.lockout import NEVER_REFUSED
+from gatewayd.access.seen import Seen
+from gatewayd.access.uses import NEVER_USED
+from gatewayd.access.verdicts import Denied, Permitted, Repeated
+from gatewayd.reservation import Decided, note_events, read_facts, seen_command
+from gatewayd.store import commands, locks
+from gatewayd.store.faults import StoreCode
+from gatewayd.store.store import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from firmware_protocol.chains import VerifiedBundle
+    from gatewayd.access.uses import Uses
+    from gatewayd.access.verdicts import Verdict
+    from gatewayd.journal.events import CommandOutcome
+    from gatewayd.recorder import Page, Recorder
+    from gatewayd.reservation import Asked, Premises
+    from gatewayd.statements import Statements
+    from gatewayd.store.store import Store, Transaction
+    from gatewayd.timekeeper import TimeKeeper
+    from gatewayd.timekeeping import TimeInterval
+
+DISK_GONE: Final = frozenset({StoreCode.FULL, StoreCode.READ_ONLY, StoreCode.IO, StoreCode.DAMAGED})
+"""Faults that no second try mends soon."""
+RESCUE_COUNT_MAX: Final = 256
+"""Most decisions remembered: as many ids as the lock refuses."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rescue:
+    """One command that was decided without the disk."""
+
+    asked: Asked
+    verdict: Verdict
+    receipt: bytes
+    """The newest one."""
+    command_seq: int | None
+    outcome: CommandOutcome | None = None
+
+
+class Emergencies:
+    """Decides what must not wait for a disk, and remembers it until the disk is back."""
+
+    def __init__(
+        self, *, store: Store, premises: Premises, statements: Statements, timekeeper: TimeKeeper, recorder: Recorder
+    ) -> None:
+        self._store = store
+        self._premises = premises
+        self._statements = statements
+        self._timekeeper = timekeeper
+        self._recorder = recorder
+        self._rescues: dict[tuple[bytes, bytes], Rescue] = {}
+        self._uses: dict[bytes, Uses] = {}
+        self._buckets: dict[str, int] = {}
+        self._alarms: dict[tuple[bytes, bytes], int] = {}
+        self.command_seqs: dict[bytes, int] = {}
+        """By lock: the last number that was given out without the disk; the disk's own count goes on above it."""
+
+    @staticmethod
+    def serves(bundle: VerifiedBundle, error: StoreError) -> bool:
+        """Tell whether this command goes on although nothing can be kept."""
+        opens = bundle.command.action.movement is Action.UNLOCK
+        return bundle.is_emergency and opens and error.code in DISK_GONE
+
+    def note_alarm(self, lock_id: bytes, alarm_ref: bytes, until_ms: int | None) -> None:
+        """Remember an alarm until this reading of CLOCK_BOOTTIME, or that it is closed (None), disk or no disk."""
+        if until_ms is None:
+            self._alarms[lock_id, alarm_ref] = 0
+        else:
+            self._alarms[lock_id, alarm_ref] = until_ms
+        while len(self._alarms) > RESCUE_COUNT_MAX:
+            del self._alarms[next(iter(self._alarms))]
+
+    def recall(self, bundle: VerifiedBundle) -> Decided | None:
+        """Return what was decided here about these very bytes: the disk may be back and not know of it yet."""
+        rescue = self._rescues.get((bundle.signer_kid, bundle.command.command_id))
+        if rescue is None or rescue.asked.bundle.command_sha256 != bundle.command_sha256:
+            return None
+        return Decided(verdict=Repeated(receipt=rescue.receipt), receipt=rescue.receipt)
+
+    async def decide(self, asked: Asked, error: StoreError) -> Decided:
+        """Return the verdict without writing anything; `error` is why nothing could be kept."""
+        stored = await self._read(asked)
+        if stored is not None and error.code not in {StoreCode.FULL, StoreCode.READ_ONLY}:
+            # What failed half-way may have left this very command behind as decided. The lock knows better.
+            stored = (replace(stored[0], seen=None), stored[1])
+        time = self._timekeeper.interval()
+        facts, stored_seq = self._blind_facts(asked, time) if stored is None else stored
+        facts = self._with_rescues(asked, replace(facts, time=time))
+        verdict = decide(asked.bundle, facts)
+        if isinstance(verdict, Repeated):
+            return Decided(verdict=verdict, receipt=verdict.receipt)
+        lock_id = asked.bundle.command.lock_id
+        command_seq = None
+        if isinstance(verdict, Permitted):
+            command_seq = max(asked.command_seq_floor, stored_seq, self.command_seqs.get(lock_id, 0)) + 1
+            self.command_seqs[lock_id] = command_seq
+            self._buckets |= verdict.buckets
+            if verdict.use is not None:
+                self._uses[asked.bundle.proof.grant.cti] = verdict.use.after
+        return self._note(asked, verdict, time, command_seq)
+
+    def conclude(self, asked: Asked, outcome: CommandOutcome, receipt: bytes) -> None:
+        """Remember how it went."""
+        key = (asked.bundle.signer_kid, asked.bundle.command.command_id)
+        if key in self._rescues:
+            self._rescues[key] = replace(self._rescues[key], outcome=outcome, receipt=receipt)
+
+    async def hand_over(self) -> None:
+        """Journal what was decided without the disk, now that it takes things again.
+
+        Raises:
+            StoreError: it does not; everything is still remembered.
+        """
+        rescues = dict(self._rescues)
+        if not rescues and not self.command_seqs:
+            return
+        seqs = dict(self.command_seqs)
+        await self._recorder.run(lambda page: _hand_over(page, tuple(rescues.values()), seqs))
+        for key, rescue in rescues.items():
+            if self._rescues.get(key) is rescue and (rescue.outcome is not None or rescue.command_seq is None):
+                del self._rescues[key]
+
+    async def _read(self, asked: Asked) -> tuple[Facts, int] | None:
+        def work(tx: Transaction) -> tuple[Facts, int]:
+            facts = read_facts(tx, self._timekeeper.interval(), asked, self._premises)
+            return facts, locks.last_command_seq(tx, asked.bundle.command.lock_id)
+
+        try:
+            return await self._store.run(work)
+        except StoreError:
+            return None  # a dead card: what is known of it is what this run remembers
+
+    def _blind_facts(self, asked: Asked, time: TimeInterval) -> tuple[Facts, int]:
+        facts = Facts(
+            gateway_id=self._premises.gateway_id,
+            lock_ids=self._premises.lock_ids,
+            came_through=asked.submission.lock_id,
+            keyset=asked.standing.keyset,
+            time=time,
+            tier=asked.standing.tier,
+            state=asked.standing.state,
+            freshness=asked.freshness,
+            seen=None,
+            uses=NEVER_USED,
+            lockout=NEVER_REFUSED,
+            installer_cti=None,
+            alarm_open=False,
+            bucket_states={},
+            limits=self._premises.limits,
+        )
+        return facts, 0
+
+    def _with_rescues(self, asked: Asked, facts: Facts) -> Facts:
+        command = asked.bundle.command
+        rescue = self._rescues.get((asked.bundle.signer_kid, command.command_id))
+        seen = facts.seen
+        if rescue is not None:
+            seen = Seen(command_sha256=rescue.asked.bundle.command_sha256, receipt=rescue.receipt)
+        return replace(
+            facts,
+            seen=seen,
+            uses=self._uses.get(asked.bundle.proof.grant.cti, facts.uses),
+            alarm_open=self._is_open(command.lock_id, command.alarm_ref, facts),
+            bucket_states=_fuller(facts.bucket_states, self._buckets),
+        )
+
+    def _is_open(self, lock_id: bytes, alarm_ref: bytes | None, facts: Facts) -> bool:
+        until_ms = None if alarm_ref is None else self._alarms.get((lock_id, alarm_ref))
+        return facts.alarm_open if until_ms is None else facts.freshness.boottime_ms < until_ms
+
+    def _note(self, asked: Asked, verdict: Verdict, time: TimeInterval, command_seq: int | None) -> Decided:
+        code = verdict.code if isinstance(verdict, Denied) else Code.PERMITTED
+        bundle = asked.bundle
+        receipt = self._statements.receipt(
+            time=time,
+            lock_id=bundle.command.lock_id,
+            command_sha256=bundle.command_sha256,
+            phase=Phase.DECIDED,
+            code=code,
+            journal_index=None,
+            retry_after_s=verdict.retry_after_s if isinstance(verdict, Denied) else None,
+        )
+        key = (bundle.signer_kid, bundle.command.command_id)
+        if key not in self._rescues:  # the row of the first bytes under an id stands
+            while len(self._rescues) >= RESCUE_COUNT_MAX:
+                del self._rescues[next(iter(self._rescues))]
+            self._rescues[key] = Rescue(asked=asked, verdict=verdict, receipt=receipt, command_seq=command_seq)
+        return Decided(verdict=verdict, receipt=receipt, command_seq=command_seq, without_disk=True)
+
+
+def _fuller(stored: Mapping[str, int], held: Mapping[str, int]) -> dict[str, int]:
+    return dict(stored) | {key: max(value, stored.get(key, 0)) for key, value in held.items()}
+
+
+def _hand_over(page: Page, rescues: tuple[Rescue, ...], command_seqs: Mapping[bytes, int]) -> None:
+    for rescue in rescues:
+        if rescue.command_seq is not None and rescue.outcome is None:
+            continue  # its motor may still be running: it is handed over with its end
+        index = note_events(page, rescue.asked, rescue.verdict)
+        if rescue.outcome is not None:
+            page.append(rescue.outcome)
+        bundle = rescue.asked.bundle
+        if commands.find_seen(page.tx, bundle.signer_kid, bundle.command.command_id) is None:
+            code = rescue.verdict.code if isinstance(rescue.verdict, Denied) else Code.PERMITTED
+            commands.reserve(page.tx, seen_command(page, rescue.asked, rescue.receipt, code, index))
+    for lock_id, command_seq in command_seqs.items():
+        locks.raise_command_seq(page.tx, lock_id, command_seq)
