@@ -153,7 +153,9 @@ class MemoryRadio:
         await asyncio.sleep(min(sleep_ms, timeout_ms) / 1_000)
         self._check_available()
         if self.connect_errors:
-            raise self.connect_errors.popleft()
+            error = self.connect_errors.popleft()
+            self.on_changed()
+            raise error
         if not (self._works and lock.audible) or sleep_ms > timeout_ms or self._random.random() < self.connect_loss:
             raise RadioError(RadioCode.CONNECT_TIMEOUT)
         if lock.stale:
@@ -166,6 +168,7 @@ class MemoryRadio:
             raise RadioError(RadioCode.NO_SLOT)
         self.connects[lock.address] += 1
         lock.gateway = link = self._link(lock.handler.gateway_value, lock.on_gateway_gone)
+        self.on_changed()
         lock.handler.gateway_connected(link.pipe)
         return link
 
@@ -240,6 +243,7 @@ class MemoryRadio:
         link = self.locks[address].gateway
         if link is not None:
             link.silent = True
+            self.on_changed()
 
     def drop_phones(self, address: str = ADDRESS) -> None:
         """Drop all phones' links."""
