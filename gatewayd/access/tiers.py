@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from firmware_protocol.codes import Code
+from firmware_protocol.constants import GRANT_LIFE_S_MAX
 from firmware_protocol.tokens import Grant
 from firmware_protocol.vocabulary import OfflineClass, Tier
 
@@ -41,4 +42,15 @@ def judge_tier(tier: Tier, proof: VerifiedGrant, *, installer_cti: bytes | None)
         Tier.COLD: OfflineClass.RESPONDER,
         Tier.SUSPECT: OfflineClass.RESPONDER,
     }[tier]
-    return None if proof.grant.offline_class >= admitted else Code.TIER
+    if proof.grant.offline_class < admitted:
+        return Code.TIER
+    return Code.TIER if tier is Tier.STALE and _is_old_news(proof.grant) else None
+
+
+def _is_old_news(grant: Grant) -> bool:
+    """Tell whether a shift grant was issued so early that it says little of its holder today.
+
+    Attack: a phone with next week's grants is stolen, and the home is kept offline. Where no revocation may have
+    arrived the grant is itself the evidence that somebody still trusted its holder, and counts for a day (ADR 22).
+    """
+    return grant.offline_class is OfflineClass.SHIFT and grant.exp_s - grant.iat_s > GRANT_LIFE_S_MAX

@@ -134,6 +134,30 @@ def test_stolen_phone_at_a_home_kept_offline_opens_no_longer_than_its_shift(tmp_
     attack(tmp_path, 101, tell)
 
 
+def test_stolen_phone_with_next_weeks_grants_opens_a_home_kept_offline_for_no_more_than_a_day(tmp_path: Path) -> None:
+    async def tell(world: MemoryWorld, _: House) -> None:
+        issued_s, week = world.utc_s(), range(3)
+        shifts = [
+            world.carer("anna", now_s=issued_s, nbf_s=issued_s + day * DAY_S, exp_s=issued_s + day * DAY_S + 8 * HOUR_S)
+            for day in week
+        ]
+        world.broker.stop()
+        opened = []
+        for day in week:
+            if day:
+                await world.kill_gateway()  # nothing but time goes by
+                await outlive(DAY_S - 60)
+                house = await world.start_gateway()
+                await house.links[world.home.lock_id].wait_ready()
+            await outlive(60)
+            opened.append((await world.visit(shifts[day])).final is Code.DONE)
+            world.relock()
+        assert opened == [True, False, False]
+        await opens(world, world.carer("bo"))
+
+    attack(tmp_path, 132, tell)
+
+
 def test_stolen_phone_takes_half_of_a_locks_movements_and_leaves_the_other_half(tmp_path: Path) -> None:
     async def tell(world: MemoryWorld, _: House) -> None:
         stolen = world.carer("anna")
