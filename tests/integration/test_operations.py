@@ -1,0 +1,176 @@
+"""The broker of docs/operations.md, as it is written there: each party can do what it must, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from firmware_protocol.topics import Topics
+from gatewayd.uplink.broker import PahoBroker
+from gatewayd.uplink.seam import BrokerError, BrokerSession, BrokerSettings, Outgoing, PublishOutcome, TlsSettings
+from tests.support.operations_document import documented_mosquitto
+from tests.support.small_ca import SmallCa
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+OURS, OTHERS = Topics("0123456789abcdef"), Topics("fedcba9876543210")
+LOCK = bytes(8)
+WILL = Outgoing(topic=OURS.state, payload=b"offline", retain=True)
+
+GATEWAY_SAYS = (
+    OURS.state,
+    OURS.info,
+    OURS.health,
+    OURS.lock_state(LOCK),
+    OURS.lock_availability(LOCK),
+    OURS.log_entries,
+    OURS.log_checkpoint,
+    OURS.response,
+    OURS.response_to("info"),
+)
+WRITES = {
+    "central-log": (OURS.log_receipt,),
+    "alarm-centre": (OURS.command, OURS.request("info")),
+    "alarm-intake": (OURS.alarm,),
+    "authority": (
+        OURS.authority_keyset,
+        OURS.authority_state,
+        OURS.authority_provider("north"),
+        OURS.authority_grant("1"),
+    ),
+}
+READS = {
+    "central-log": (OURS.log_entries, OURS.log_checkpoint),
+    "alarm-centre": tuple(set(GATEWAY_SAYS) - {OURS.log_entries, OURS.log_checkpoint}),
+    "alarm-intake": (),
+    "authority": (),
+}
+EVERY_TOPIC = (*GATEWAY_SAYS, *(topic for topics in WRITES.values() for topic in topics))
+
+
+class Site:
+    """The broker, and whoever has a certificate."""
+
+    def __init__(self, port: int, ca: SmallCa, stack: AsyncExitStack) -> None:
+        self._port = port
+        self._ca = ca
+        self._stack = stack
+
+    async def enter(self, common_name: str) -> BrokerSession:
+        certificate, key = self._ca.issue(common_name)
+        tls = TlsSettings(ca_file=self._ca.file, cert_file=certificate, key_file=key)
+        settings = BrokerSettings(host="127.0.0.1", port=self._port, client_id=f"client-{common_name}", tls=tls)
+        session = await PahoBroker(settings).connect(WILL)
+        self._stack.push_async_callback(session.close)
+        return session
+
+
+@asynccontextmanager
+async def site(folder: Path) -> AsyncIterator[Site]:
+    ca = SmallCa.make(folder)
+    async with documented_mosquitto(folder, ca) as broker, AsyncExitStack() as stack:
+        yield Site(broker.port, ca, stack)
+
+
+async def may_write(session: BrokerSession, topic: str) -> bool:
+    return await session.publish(Outgoing(topic=topic, payload=b"x")) is not PublishOutcome.REFUSED
+
+
+async def heard(session: BrokerSession, sender: BrokerSession, own: str) -> list[str]:
+    """Return what reaches `session`, up to the message on `own` that ends it."""
+    await sender.publish(Outgoing(topic=own, payload=b"end"))
+    topics = []
+    async with asyncio.timeout(30):
+        while (message := await session.next_message()).payload != b"end":
+            topics.append(message.topic)
+    return topics
+
+
+async def test_a_gateway_may_say_and_hear_what_it_must(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        gateway = await here.enter(OURS.gateway)
+        await gateway.subscribe(OURS.subscriptions)
+        assert [topic for topic in GATEWAY_SAYS if not await may_write(gateway, topic)] == []
+        for name, topics in WRITES.items():
+            party = await here.enter(name)
+            assert [topic for topic in topics if not await may_write(party, topic)] == []
+        sent = {topic for topics in WRITES.values() for topic in topics}
+        async with asyncio.timeout(30):
+            assert {(await gateway.next_message()).topic for _ in sent} == sent
+
+
+@pytest.mark.parametrize("name", WRITES)
+async def test_each_party_may_write_what_it_must_and_nothing_else(tmp_path: Path, name: str) -> None:
+    async with site(tmp_path) as here:
+        party = await here.enter(name)
+        assert [topic for topic in EVERY_TOPIC if await may_write(party, topic)] == sorted(
+            WRITES[name], key=EVERY_TOPIC.index
+        )
+
+
+@pytest.mark.parametrize("name", [name for name, topics in READS.items() if topics])
+async def test_each_party_hears_what_it_must_and_nothing_else(tmp_path: Path, name: str) -> None:
+    async with site(tmp_path) as here:
+        party, gateway = await here.enter(name), await here.enter(OURS.gateway)
+        await party.subscribe(["carelock/v1/#"])
+        last = READS[name][-1]
+        for topic in GATEWAY_SAYS:
+            await gateway.publish(Outgoing(topic=topic, payload=b"x"))
+        assert set(await heard(party, gateway, last)) == set(READS[name])
+
+
+async def test_attack_a_stolen_certificate_of_one_gateway_reaches_no_other(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        thief, other, office = (
+            await here.enter(OURS.gateway),
+            await here.enter(OTHERS.gateway),
+            await here.enter("authority"),
+        )
+        await thief.subscribe(["carelock/v1/#", "#"])
+        theirs = [topic.replace(OURS.gateway, OTHERS.gateway) for topic in EVERY_TOPIC]
+        assert [topic for topic in theirs if await may_write(thief, topic)] == []
+        # Nor may it command itself, sign itself rights, or take its own receipts back.
+        inwards = [topic for topics in WRITES.values() for topic in topics]
+        assert [topic for topic in inwards if await may_write(thief, topic)] == []
+        for topic in GATEWAY_SAYS:
+            await other.publish(Outgoing(topic=topic.replace(OURS.gateway, OTHERS.gateway), payload=b"private"))
+        assert await heard(thief, office, OURS.authority_keyset) == []
+
+
+@pytest.mark.parametrize("name", ["+", "#", "carelock", "stranger"])
+async def test_attack_a_certificate_with_another_name_may_do_nothing(tmp_path: Path, name: str) -> None:
+    async with site(tmp_path) as here:
+        try:
+            stranger = await here.enter(name)
+        except BrokerError:
+            return  # mosquitto lets no name with a wildcard in
+        await stranger.subscribe(["#"])
+        assert [topic for topic in EVERY_TOPIC if await may_write(stranger, topic)] == []
+
+
+async def test_without_a_certificate_there_is_no_session(tmp_path: Path) -> None:
+    ca = SmallCa.make(tmp_path)
+    async with documented_mosquitto(tmp_path, ca) as broker:
+        settings = BrokerSettings(
+            host="127.0.0.1", port=broker.port, client_id="nobody", tls=TlsSettings(ca_file=ca.file)
+        )
+        with pytest.raises(BrokerError):
+            await PahoBroker(settings).connect(WILL)
+
+
+def test_every_topic_of_the_protocol_stands_in_the_access_list() -> None:
+    sessions = {*GATEWAY_SAYS, *(topic for topics in WRITES.values() for topic in topics)}
+    assert {filter_.replace("+", "x") for filter_ in OURS.subscriptions} == {
+        (
+            topic.rpartition("/")[0] + "/x"
+            if topic.rpartition("/")[0].endswith(("request", "provider", "grants"))
+            else topic
+        )
+        for topic in sessions
+        if topic not in GATEWAY_SAYS
+    }
