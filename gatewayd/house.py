@@ -342,6 +342,7 @@ class House:
                 tier=self.statements.tier().name.lower(),
                 state_seq=0 if trust.state is None else trust.state.seq,
                 keyset_version=0 if trust.keyset is None else trust.keyset.version,
+                supervision_s=self.base.plan.heartbeat_s,
             )
         )
 
@@ -357,7 +358,12 @@ async def open_house(seams: Seams, plan: Plan) -> House:
     await base.trust.load()
     await base.suspicion.load()
     house = House(base)
-    started = GatewayStarted(boot=base.start.boot, version=__version__, unclean=base.start.unclean)
+    started = GatewayStarted(
+        boot=base.start.boot,
+        version=__version__,
+        unclean=base.start.unclean,
+        supervision_s=plan.heartbeat_s,
+    )
     await _write_or_tell(base.recorder.record(started))
     return house
 

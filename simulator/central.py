@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import sys
 import time
 from dataclasses import dataclass, field
@@ -17,8 +18,10 @@ from typing import TYPE_CHECKING, Final, Self
 
 from nacl.signing import SigningKey
 
-from firmware_protocol.chains import verify_keyset
+from firmware_protocol.chains import open_by_role, verify_keyset
+from firmware_protocol.orders import DecommissionOrder
 from firmware_protocol.topics import ROOT, Topics
+from firmware_protocol.vocabulary import Role
 from simulator.central_log import CentralLog, Directory, Now
 from simulator.central_store import CentralStore
 from simulator.mqtt_client import MqttClient, MqttError, MqttVersion
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from simulator.mqtt_client import Mail, Postman
 
 RECONNECT_MS: Final = 250
+SILENCE_CHECK_S: Final = 60
 ENTRIES_FILTER: Final = f"{ROOT}/+/log/entries"
 CHECKPOINTS_FILTER: Final = f"{ROOT}/+/log/checkpoint"
 _MODE: Final = 0o600
@@ -43,6 +47,7 @@ class CentralCredentials:
     roots: tuple[bytes, ...]
     keyset: bytes
     doors: tuple[bytes, ...]
+    decommissions: tuple[bytes, ...] = ()
 
     def save(self, path: Path) -> None:
         """Write the file, readable by its owner only."""
@@ -51,6 +56,7 @@ class CentralCredentials:
             "roots": [root.hex() for root in self.roots],
             "keyset": base64.b64encode(self.keyset).decode(),
             "doors": [base64.b64encode(door).decode() for door in self.doors],
+            "decommissions": [base64.b64encode(order).decode() for order in self.decommissions],
         }
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _MODE), "w") as file:
             json.dump(document, file)
@@ -70,6 +76,7 @@ class CentralCredentials:
             roots=tuple(bytes.fromhex(root) for root in document["roots"]),
             keyset=base64.b64decode(document["keyset"]),
             doors=tuple(base64.b64decode(door) for door in document["doors"]),
+            decommissions=tuple(base64.b64decode(order) for order in document["decommissions"]),
         )
 
     def directory(self) -> Directory:
@@ -80,9 +87,13 @@ class CentralCredentials:
         """
         keyset = verify_keyset(self.keyset, roots=self.roots)
         doors = [verify_door(door, keyset=keyset) for door in self.doors]
+        orders = [
+            open_by_role(DecommissionOrder, order, keyset=keyset, role=Role.PAIRING) for order in self.decommissions
+        ]
         return Directory(
             gateway_keys={door.gateway_id: door.gateway_identity_key for door in doors},
             lock_log_keys={door.lock_id: door.lock_log_key for door in doors},
+            decommissions=frozenset((order.lock_id, order.owner_epoch) for order in orders),
         )
 
 
@@ -116,10 +127,14 @@ class CentralPost:
         )
         if take is None:
             return  # never asked for: a broker's mistake must not look like a gateway's
-        now = Now(utc_s=int(time.time()), monotonic_ms=time.monotonic_ns() // 1_000_000)
-        answer = take(gateway_id, mail.payload, now)
+        answer = take(gateway_id, mail.payload, read_clocks())
         if answer is not None:
             await client.publish(topics.log_receipt, answer)
+
+
+def read_clocks() -> Now:
+    """Return what the central log's clocks say."""
+    return Now(utc_s=int(time.time()), monotonic_ms=time.monotonic_ns() // 1_000_000)
 
 
 def _gateway_of(topic: str) -> bytes | None:
@@ -129,13 +144,13 @@ def _gateway_of(topic: str) -> bytes | None:
         return None
 
 
-async def _serve(post: CentralPost, *, port: int, version: MqttVersion, client_id: str) -> None:
+async def _serve(post: CentralPost, client: MqttClient) -> None:
     """Serve over one session.
 
     Raises:
         MqttError: it has ended.
     """
-    async with MqttClient(port=port, client_id=client_id, version=version) as client:
+    async with client:
         await client.subscribe((ENTRIES_FILTER, CHECKPOINTS_FILTER))
         await post.greet(client)
         sys.stdout.write(json.dumps({"ready": True}) + "\n")
@@ -152,20 +167,42 @@ async def _run(arguments: argparse.Namespace) -> None:
     credentials = CentralCredentials.load(arguments.credentials)
     with CentralStore(arguments.store) as store:
         log = CentralLog(store=store, directory=credentials.directory(), receipt_key=credentials.receipt_key)
-        serving = asyncio.create_task(_serve_for_ever(CentralPost(log), arguments.port, MqttVersion(arguments.mqtt)))
-        stopping = asyncio.create_task(stopped.wait())
-        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        serving.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await serving
+        working = {
+            asyncio.create_task(_serve_for_ever(CentralPost(log), arguments)),
+            asyncio.create_task(_watch_for_ever(log)),
+            asyncio.create_task(stopped.wait()),
+        }
+        done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+        for task in working - done:
+            task.cancel()
+        await asyncio.gather(*(working - done), return_exceptions=True)
+        for task in done:
+            task.result()
 
 
-async def _serve_for_ever(post: CentralPost, port: int, version: MqttVersion) -> None:
+async def _serve_for_ever(post: CentralPost, arguments: argparse.Namespace) -> None:
     while True:
+        client = MqttClient(
+            port=arguments.port, client_id="central-log", version=MqttVersion(arguments.mqtt), tls=_tls(arguments)
+        )
         with contextlib.suppress(MqttError):
-            await _serve(post, port=port, version=version, client_id="central-log")
+            await _serve(post, client)
         await asyncio.sleep(RECONNECT_MS / 1_000)
+
+
+async def _watch_for_ever(log: CentralLog) -> None:
+    while True:
+        log.check_silence(read_clocks())
+        await asyncio.sleep(SILENCE_CHECK_S)
+
+
+def _tls(arguments: argparse.Namespace) -> ssl.SSLContext | None:
+    if arguments.ca_file is None:
+        return None
+    context = ssl.create_default_context(cafile=arguments.ca_file)
+    if arguments.cert_file is not None:
+        context.load_cert_chain(arguments.cert_file, arguments.key_file)
+    return context
 
 
 def main(argv: Sequence[str]) -> int:
@@ -175,5 +212,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--mqtt", choices=list(MqttVersion), default=MqttVersion.V5, help="protocol version")
     parser.add_argument("--credentials", required=True, type=Path, metavar="FILE", help="receipt key, keyset, doors")
     parser.add_argument("--store", required=True, type=Path, metavar="FILE", help="SQLite file, made when absent")
+    parser.add_argument("--ca-file", type=Path, metavar="FILE", help="PEM: who may vouch for the broker; turns TLS on")
+    parser.add_argument("--cert-file", type=Path, metavar="FILE", help="PEM: this log's certificate")
+    parser.add_argument("--key-file", type=Path, metavar="FILE", help="PEM: its private key")
     asyncio.run(_run(parser.parse_args(argv)))
     return 0

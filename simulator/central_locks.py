@@ -30,8 +30,14 @@ HEAD_SIGNED: Final = "carelock.lock.head_signed"
 class LockBooks:
     """The logs of all locks that are known."""
 
-    def __init__(self, store: CentralStore, log_keys: Mapping[bytes, bytes]) -> None:
-        """`log_keys`: lock id to the Ed25519 key that signs its LogHeads."""
+    def __init__(
+        self,
+        store: CentralStore,
+        log_keys: Mapping[bytes, bytes],
+        decommissions: frozenset[tuple[bytes, int]] = frozenset(),
+    ) -> None:
+        """`log_keys`: lock id to the Ed25519 key that signs its LogHeads; `decommissions`: see `Directory`."""
+        self._decommissions = decommissions
         self._store = store
         self._log_keys = log_keys
 
@@ -53,7 +59,8 @@ class LockBooks:
         log_id, record = _hex(leaf, "log_id"), _base64(leaf, "record")
         last = self._store.last_lock_record(lock_id)
         if last is not None and last.log_id != log_id:
-            self._alarm(leaf, "lock.log_restarted", f"log {log_id.hex()} after {last.log_id.hex()}")
+            if not self._is_ordered(lock_id):
+                self._alarm(leaf, "lock.log_restarted", f"log {log_id.hex()} after {last.log_id.hex()}")
             last = None
         position = LogPosition.start(log_id)
         if last is not None:
@@ -67,6 +74,11 @@ class LockBooks:
         signed = self._store.lock_head(lock_id, log_id, after.seq)
         if signed is not None:
             self._compare(leaf, row, signed)
+
+    def _is_ordered(self, lock_id: bytes) -> bool:
+        """Tell whether a DecommissionOrder that explains no earlier change explains this one."""
+        epochs = sorted(epoch for ordered, epoch in self._decommissions if ordered == lock_id)
+        return any(self._store.use_order(lock_id, epoch) for epoch in epochs)
 
     def _take_head(self, leaf: Leaf, lock_id: bytes) -> None:
         head = open_signed(LogHead, _base64(leaf, "head"), self._log_keys[lock_id])

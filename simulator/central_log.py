@@ -33,6 +33,12 @@ CONFLICT_INTERVAL_MS: Final = 1_000
 """The same question is not asked more often: the answer to the first may be on its way."""
 
 
+GRACE_S: Final = 600
+"""How much later than promised a checkpoint may come, beside a quarter of the interval, in which a gateway looks."""
+LIFE_SIGNS: Final = frozenset({"carelock.gateway.started", "carelock.gateway.heartbeat"})
+"""What says within how long there will be more."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Directory:
     """Whose signatures count, from Door objects that the status role signed."""
@@ -41,6 +47,8 @@ class Directory:
     """Gateway id to its Ed25519 key."""
     lock_log_keys: Mapping[bytes, bytes]
     """Lock id to the Ed25519 key that signs its LogHeads."""
+    decommissions: frozenset[tuple[bytes, int]] = frozenset()
+    """Lock id and owner epoch of every DecommissionOrder: each explains one new log of its lock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +93,7 @@ class CentralLog:
         self._directory = directory
         self._key = receipt_key
         self._name = f"carelock/receipt/{kid_of(bytes(receipt_key.verify_key)).hex()}"
-        self._locks = LockBooks(store, directory.lock_log_keys)
+        self._locks = LockBooks(store, directory.lock_log_keys, directory.decommissions)
         self._journals: dict[tuple[bytes, bytes], _Journal] = {}
 
     def greetings(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -114,6 +122,15 @@ class CentralLog:
                 self._alarm(gateway_id, "checkpoint.unverified", "journal", error.detail)
                 return None
             return self._judge(self._journal(gateway_id, log_id), checkpoint, note, now)
+
+    def check_silence(self, now: Now) -> None:
+        """Raise an alarm for every gateway that has not been heard of for longer than it promised."""
+        with self._store.transaction():
+            for gateway_id, heard_s, within_s in self._store.heard():
+                silent_s = now.utc_s - heard_s
+                if silent_s > within_s + within_s // 4 + GRACE_S:
+                    detail = f"no checkpoint for {silent_s} s; one was promised every {within_s} s"
+                    self._alarm(gateway_id, "gateway.silent", f"since {heard_s}", detail)
 
     def _verified(self, gateway_id: bytes, note: bytes) -> tuple[Checkpoint, bytes]:
         # The origin picks the log; the signature over it, by this gateway's key and under this name, decides.
@@ -177,8 +194,13 @@ class CentralLog:
         journal.held = replace(journal.held, frontier=frontier, note=note)
         del journal.pending[:new_count], journal.frontiers[:new_count]
         self._store.extend(journal.held, leaves)
-        for leaf in leaves:
-            self._locks.take(read_leaf(leaf))
+        within_s = None
+        for leaf in map(read_leaf, leaves):
+            self._locks.take(leaf)
+            promised = leaf.data.get("supervision_s") if leaf.type in LIFE_SIGNS else None
+            within_s = promised if isinstance(promised, int) else within_s
+        if leaves:  # a checkpoint of before, which anybody may replay, is no sign of life
+            self._store.note_heard(journal.held.gateway_id, now.utc_s, within_s)
         self._store.add_receipt(journal.held, receipt)
         return receipt
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MEMORY: Final = ":memory:"
+SUPERVISION_S: Final = 6 * 3_600
+"""How often a gateway shows that it lives, where it has not said: the default of `journal.heartbeat_s`."""
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS logs (
   gateway BLOB, log BLOB, frontier BLOB NOT NULL, note BLOB NOT NULL, PRIMARY KEY (gateway, log)
@@ -33,6 +35,8 @@ CREATE TABLE IF NOT EXISTS alarms (
   gateway BLOB, code TEXT, subject TEXT, detail TEXT NOT NULL, count INTEGER NOT NULL,
   PRIMARY KEY (gateway, code, subject)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS heard (gateway BLOB PRIMARY KEY, utc_s INTEGER NOT NULL, within_s INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS orders_used (lock BLOB, epoch INTEGER, PRIMARY KEY (lock, epoch)) STRICT;
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT;
 """
 
@@ -200,6 +204,25 @@ class CentralStore:
             "SELECT max(seq) FROM lock_heads WHERE lock = ? AND log = ?", (lock_id, log_id)
         ).fetchone()
         return found[0] or 0
+
+    def use_order(self, lock_id: bytes, owner_epoch: int) -> bool:
+        """Note that a DecommissionOrder explains a new log of its lock; False where it has explained one already."""
+        used = self._sql.execute("INSERT OR IGNORE INTO orders_used VALUES (?, ?)", (lock_id, owner_epoch))
+        return used.rowcount == 1
+
+    # Signs of life.
+
+    def note_heard(self, gateway_id: bytes, utc_s: int, within_s: int | None) -> None:
+        """Note when new entries were verified, and within how many seconds there will be more (None: as before)."""
+        self._sql.execute(
+            "INSERT INTO heard VALUES (?, ?, coalesce(?, ?)) ON CONFLICT DO UPDATE"
+            " SET utc_s = excluded.utc_s, within_s = coalesce(?, within_s)",
+            (gateway_id, utc_s, within_s, SUPERVISION_S, within_s),
+        )
+
+    def heard(self) -> tuple[tuple[bytes, int, int], ...]:
+        """Return for each gateway when news of it was last verified, and within how long it promised more."""
+        return tuple(self._sql.execute("SELECT gateway, utc_s, within_s FROM heard ORDER BY gateway"))
 
     # What to look at.
 

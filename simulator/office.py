@@ -17,7 +17,7 @@ from firmware_protocol.commands import Alarm, Command
 from firmware_protocol.constants import GRANT_LIFE_S_MAX
 from firmware_protocol.cose import id_of
 from firmware_protocol.noise import KeyPair
-from firmware_protocol.orders import Door, PairingOrder
+from firmware_protocol.orders import DecommissionOrder, Door, PairingOrder
 from firmware_protocol.signed import sign, sign_many
 from firmware_protocol.statements import AuthorityState
 from firmware_protocol.tokens import Authority, Grant, Keyset, OperatorGrant, RoleKeys
@@ -285,6 +285,13 @@ class Office:
             installer_grant_cti=self.installer_cti(home, owner_epoch),
             iat_s=now_s - 5,
             exp_s=now_s + 24 * 3_600,
+        )
+        return sign(order, self.role_keys[Role.PAIRING])
+
+    def decommission_order(self, home: Home, *, now_s: int, owner_epoch: int = 2) -> bytes:
+        """Return the order that takes a lock away from its gateway."""
+        order = DecommissionOrder(
+            lock_id=home.lock_id, gateway_id=home.gateway_id, owner_epoch=owner_epoch, exp_s=now_s + 24 * 3_600
         )
         return sign(order, self.role_keys[Role.PAIRING])
 

@@ -76,6 +76,8 @@ class GatewayStarted(Event):
     version: Word
     unclean: bool
     """The run before did not come to its end."""
+    supervision_s: Count | None = None
+    """Seconds within which the next entry of whatever kind is made; silence beyond it is an alarm."""
 
 
 class GatewayHeartbeat(Event):
@@ -86,6 +88,8 @@ class GatewayHeartbeat(Event):
     tier: Word
     state_seq: Count
     keyset_version: Count
+    supervision_s: Count | None = None
+    """See `GatewayStarted`."""
 
 
 class CommandDecided(Event):

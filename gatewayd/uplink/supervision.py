@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -13,21 +13,26 @@ if TYPE_CHECKING:
     from gatewayd.uplink.ledger import Ledger
     from gatewayd.uplink.ports import Heartbeat
 
+STEP_COUNT: Final = 4
+"""Looks a supervision interval: the longest silence is one of these parts longer than the interval."""
+
 log = structlog.get_logger(__name__)
 
 
 async def supervise(ledger: Ledger, heartbeat: Heartbeat, *, interval_s: float) -> None:
     """Run for ever. The entry makes a fresh checkpoint, and its receipt proves the time as well.
 
-    Between heartbeats nothing is written: an idle gateway must not wear its card.
+    An entry of any kind counts as a sign of life. Between heartbeats nothing is written: an idle gateway must not
+    wear its card.
     """
-    size = await _size(ledger)
+    size, quiet_count = await _size(ledger), 0
     while True:
-        await asyncio.sleep(interval_s)
+        await asyncio.sleep(interval_s / STEP_COUNT)
         before, size = size, await _size(ledger)
-        if size is not None and size == before:
+        quiet_count = quiet_count + 1 if size is not None and size == before else 0
+        if quiet_count == STEP_COUNT:
             await _beat(heartbeat)
-            size = await _size(ledger)
+            size, quiet_count = await _size(ledger), 0
 
 
 async def _size(ledger: Ledger) -> int | None:

@@ -11,7 +11,8 @@ from firmware_protocol.lock_log import RecordType
 from firmware_protocol.signed import open_signed
 from firmware_protocol.statements import Conflict
 from firmware_protocol.vocabulary import Role
-from simulator.central_log import CONFLICT_INTERVAL_MS, CentralLog, Directory, Now
+from gatewayd.journal.events import GatewayHeartbeat, GatewayStarted
+from simulator.central_log import CONFLICT_INTERVAL_MS, GRACE_S, CentralLog, Directory, Now
 from simulator.central_store import CentralStore
 from simulator.office import Home, Office
 from tests.support.small_journal import SmallJournal, SmallLockLog
@@ -322,3 +323,54 @@ def test_a_lock_that_no_door_object_names_raises_an_alarm(centre: Centre) -> Non
     journal.append(SmallLockLog(centre.office.home("home-2")).event(RecordType.BOOT))
     take(centre, journal)
     assert centre.alarms == ["lock.unknown"]
+
+
+def test_a_gateway_that_stays_silent_beyond_what_it_promised_raises_one_alarm(
+    centre: Centre, journal: SmallJournal
+) -> None:
+    journal.append(GatewayStarted(boot=1, version="1", unclean=False, supervision_s=3_600))
+    centre.entries(*journal.leaves)
+    centre.checkpoint(journal.checkpoint())
+    longest_s = 3_600 + 900 + GRACE_S
+    for late_s, alarms in ((longest_s, []), (longest_s + 1, ["gateway.silent"]), (longest_s + 9, ["gateway.silent"])):
+        centre.log.check_silence(Now(utc_s=NOW.utc_s + late_s, monotonic_ms=0))
+        assert centre.alarms == alarms
+
+
+def test_attack_a_gateway_whose_checkpoints_are_held_back_is_as_silent_as_one_that_is_gone(
+    centre: Centre, journal: SmallJournal
+) -> None:
+    """Whoever owns the broker may replay the last checkpoint for ever: it proves nothing new, and is told by time."""
+    centre.entries(*journal.leaves)
+    centre.checkpoint(journal.checkpoint())
+    late = Now(utc_s=NOW.utc_s + 2 * 6 * 3_600, monotonic_ms=0)
+    centre.checkpoint(journal.checkpoint(), late)
+    centre.log.check_silence(late)
+    assert centre.alarms == ["gateway.silent"]
+
+
+def test_a_promise_outlives_a_restart_of_the_central_log(tmp_path: Path) -> None:
+    centre = Centre(store=CentralStore(tmp_path / "central.sqlite"))
+    journal = SmallJournal(centre.home)
+    journal.append(GatewayHeartbeat(tier="fresh", state_seq=1, keyset_version=1, supervision_s=60))
+    centre.entries(*journal.leaves)
+    centre.checkpoint(journal.checkpoint())
+    centre.store.close()
+    again = Centre(store=CentralStore(tmp_path / "central.sqlite"))
+    again.log.check_silence(Now(utc_s=NOW.utc_s + 60 + 15 + GRACE_S + 1, monotonic_ms=0))
+    assert again.alarms == ["gateway.silent"]
+    again.store.close()
+
+
+def test_a_decommission_order_explains_one_new_log_of_its_lock_and_no_second_one() -> None:
+    centre = Centre()
+    order = frozenset({(centre.home.lock_id, 2)})
+    centre.log._locks._decommissions = order  # noqa: SLF001 - as its directory would say
+    journal = SmallJournal(centre.home)
+    alarms = []
+    for log_id in (bytes(16), bytes([1]) * 16, bytes([2]) * 16):
+        lock_log = SmallLockLog(centre.home, log_id=log_id)
+        centre.entries(journal.append(lock_log.event(RecordType.BOOT)))
+        centre.checkpoint(journal.checkpoint())
+        alarms.append(list(centre.alarms))
+    assert alarms == [[], [], ["lock.log_restarted"]]
