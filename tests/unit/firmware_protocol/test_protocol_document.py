@@ -403,3 +403,24 @@ def test_the_examples_are_what_two_sessions_say() -> None:
     lock, _ = lock_in(SessionState.HANDSHAKE)
     (value,) = lock.take_values()
     assert value[3:] == examples()["lock HELLO"]
+
+
+# ----------------------------------------------------------------------------------------------------------- answers
+
+
+def test_every_record_asks_answers_or_is_said_to_have_no_answer() -> None:
+    rows = tables(TEXT, "answers")["all"]
+    asked = {row[0] for row in rows}
+    answers = {name for row in rows for name in re.findall(r"[A-Z]\w+", row[1])} | {"ErrorRecord"}
+    (listed,) = re.findall(r"These have `corr` 0 and no answer: ([^.]*)\.", TEXT)
+    unanswered = set(re.findall(r"[A-Z]\w+", listed))
+    assert asked | answers | unanswered == {kind.__name__ for kind in {**FROM_GATEWAY, **FROM_LOCK}.values()}
+    assert not unanswered & (asked | answers)
+
+
+def test_what_asks_goes_to_the_side_that_answers() -> None:
+    from_gateway = {kind.__name__ for kind in FROM_GATEWAY.values()}
+    from_lock = {kind.__name__ for kind in FROM_LOCK.values()}
+    for request, answer, _ in tables(TEXT, "answers")["all"]:
+        assert request in from_gateway
+        assert set(re.findall(r"[A-Z]\w+", answer)) <= from_lock
