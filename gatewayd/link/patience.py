@@ -11,7 +11,7 @@ from gatewayd.link.machine import LinkEvent, backoff_ms_max
 from gatewayd.link.radio import RadioCode, RadioError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from random import Random
 
     from gatewayd.link.budget import ConnectBudget
@@ -67,15 +67,21 @@ class Patience:
             ends[self._comes_back(known_away=code == RadioCode.NOT_FOUND)] = LinkEvent.HEARD
         return await self._wait(max(delay_ms, self._budget_ms()), ends)
 
+    async def urgency(self) -> None:
+        """Wait until somebody is at the door: who has been permitted, or a phone."""
+        waits = {asyncio.create_task(self._hurry.wait()), asyncio.create_task(self._phone_waits())}
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _end(waits)
+
     async def _wait(self, delay_ms: int, ends: dict[Any, LinkEvent]) -> LinkEvent:
         waits = {asyncio.create_task(end): event for end, event in ends.items()}
         waits[asyncio.create_task(self._hurries())] = LinkEvent.HURRIED
         try:
             done, _ = await asyncio.wait(waits, timeout=delay_ms / 1_000, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in waits:
-                task.cancel()
-            await asyncio.wait(waits)
+            await _end(waits)
         for task in done:
             task.result()  # a bug must not hide
         self._hurry.note_heeded()
@@ -116,3 +122,9 @@ class Patience:
 
     def _budget_ms(self) -> int:
         return self._budget.wait_ms(self._clock.now().monotonic_ms)
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)

@@ -239,10 +239,11 @@ class LinkSupervisor:
             await self._adapter.slots.take(self._target.lock_id, urgent=self._urgent)
         finally:
             hurrying.cancel()
+            await asyncio.wait({hurrying})
         return LinkEvent.ADMITTED
 
     async def _hurry_up(self) -> None:
-        await self._hurry.wait()
+        await self._patience.urgency()
         self._adapter.slots.hurry(self._target.lock_id)
 
     async def _connect(self) -> LinkEvent:

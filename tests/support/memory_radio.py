@@ -37,6 +37,8 @@ class MemoryLock:
         self.reachable = True
         self.held = False
         """Whether a phone has it and it does not advertise."""
+        self.deaf = False
+        """Whether it advertises and takes no connection."""
         self.stale = False
         """Whether the host remembers another table of services of it."""
         self.phone_waiting = False
@@ -110,7 +112,7 @@ class MemoryRadio:
     def can_connect(self, address: str = ADDRESS) -> bool:
         """Whether a fresh connect would succeed now, but for chance; true also while a link is up."""
         lock = self.locks[address]
-        return self._works and lock.audible and not lock.stale
+        return self._works and lock.audible and not lock.stale and not lock.deaf
 
     @property
     def link_count(self) -> int:
@@ -156,7 +158,12 @@ class MemoryRadio:
             error = self.connect_errors.popleft()
             self.on_changed()
             raise error
-        if not (self._works and lock.audible) or sleep_ms > timeout_ms or self._random.random() < self.connect_loss:
+        if (
+            not (self._works and lock.audible)
+            or lock.deaf
+            or sleep_ms > timeout_ms
+            or self._random.random() < self.connect_loss
+        ):
             raise RadioError(RadioCode.CONNECT_TIMEOUT)
         if lock.stale:
             raise RadioError(RadioCode.GATT_FAILED, "the services are not the lock's")
