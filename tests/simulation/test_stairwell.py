@@ -120,7 +120,7 @@ def test_an_alarm_in_the_whole_house_opens_more_doors_at_once_than_there_are_con
 
 
 def gone(stairwell: Stairwell, door: Door) -> None:
-    stairwell.radio.set_reachable(False, address=door.address)  # noqa: FBT003 - a setter
+    stairwell.radio.set_reachable(False, address=door.address)
 
 
 def takes_no_connection(stairwell: Stairwell, door: Door) -> None:
