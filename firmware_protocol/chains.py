@@ -29,6 +29,8 @@ ROOT_THRESHOLD: Final = 2
 """Distinct pinned root keys that must sign a Keyset."""
 BUNDLE_OBJECT_COUNT_MAX: Final = 3
 _OBJECTS: Final = Many(Octets(1, BUNDLE_SIZE_MAX), count_max=BUNDLE_OBJECT_COUNT_MAX, count_min=1)
+_LONE: Final = b"\x81"
+"""Array of one: a bundle without a grant."""
 OPERATOR_COUNT: Final = 2
 """Operators who sign where one does not suffice."""
 PROOF_COUNT_MAX: Final = 256
@@ -223,6 +225,19 @@ def parse_bundle(data: bytes) -> tuple[bytes, ...]:
     """
     value = cbor.decode(data, size_max=BUNDLE_SIZE_MAX)
     return _OBJECTS.decode(value, "bundle")
+
+
+def named_grant(data: bytes) -> bytes | None:
+    """Return the SHA-256 of the grant that a lone command names; None for a bundle that brings its grants.
+
+    Nothing of it is verified: it only says what to have at hand.
+    """
+    try:
+        parts = parse_bundle(data) if data.startswith(_LONE) else ()
+        envelopes = [cose.parse(part, size_max=Command.SIZE_MAX) for part in parts]
+        return next((Command.from_bytes(envelope.payload).grant_sha256 for envelope in envelopes), None)
+    except RemoteProtocolError:
+        return None  # whoever verifies it will say why
 
 
 def make_bundle(*objects: bytes) -> bytes:

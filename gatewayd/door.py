@@ -113,6 +113,7 @@ class Door:
 
     async def __call__(self, submission: Submission, responder: Responder) -> None:
         """Tell the whole story of one command; returns when its last answer has been handed over."""
+        await self._trust.prefetch(submission.bundle)
         try:
             bundle = verify_bundle(submission.bundle, known=self._trust.known())
         except RemoteProtocolError as error:
@@ -125,6 +126,7 @@ class Door:
             freshness=self._take_freshness(bundle, submission),
             standing=self._standing(),
             command_seq_floor=self._command_seq_floor(bundle.command.lock_id),
+            paper=self._trust.unheld(bundle),
         )
         decided = self._emergencies.recall(bundle)
         if decided is None:
@@ -135,6 +137,8 @@ class Door:
                     await self._refuse_undurable(bundle, responder, error)
                     return
                 decided = await self._decide_without_disk(asked, error)
+        if asked.paper is not None and isinstance(decided.verdict, Permitted) and not decided.without_disk:
+            self._trust.note_kept(asked.paper)
         await self._answer(asked, decided, responder)
 
     def _command_seq_floor(self, lock_id: bytes) -> int:

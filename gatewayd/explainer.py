@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from firmware_protocol.chains import Known, open_by_role
+from firmware_protocol.chains import Known, verify_keyset
 from firmware_protocol.codes import Code
 from firmware_protocol.commands import ChallengeFreshness
 from firmware_protocol.errors import RemoteProtocolError
@@ -18,7 +18,7 @@ from gatewayd.access.checks import Check
 from gatewayd.access.explaining import Reasons, judge_aloud, verify_aloud
 from gatewayd.access.freshness import Epoch, FreshnessFacts
 from gatewayd.access.tiers import tier_of
-from gatewayd.access.trust import newer_keyset, newer_state
+from gatewayd.access.trust import held_state, newer_keyset, open_held
 from gatewayd.access.verdicts import Denied, Permitted, Repeated
 from gatewayd.channel import Channel, Submission
 from gatewayd.control.messages import CheckLine, ClockStatus, Explanation
@@ -28,7 +28,7 @@ from gatewayd.store import trust as trust_rows
 from gatewayd.timekeeping import BUILD_TIME_MS, TimeInterval
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from firmware_protocol.chains import VerifiedBundle
     from firmware_protocol.statements import AuthorityState
@@ -52,11 +52,12 @@ class Explainer:
             StoreError: the store does not answer.
         """
         house, trust = self._house, self._house.base.trust
+        await trust.prefetch(bundle)
         verified = verify_aloud(bundle, trust.known)
         time = _time(house.base.timekeeper.interval(), at_s)
         if isinstance(verified, Reasons):
             return _document("daemon", verified, None, time)
-        tier = tier_of(time=time, state=trust.state, suspect=house.base.suspicion.active)
+        tier = tier_of(time=time, state=trust.fresh_state, suspect=house.base.suspicion.active)
         asked = Asked(
             bundle=verified,
             submission=_submission(verified, bundle),
@@ -126,9 +127,11 @@ class _Held:
 
     keyset: Keyset | None
     state: AuthorityState | None
+    is_current: bool
+    """Whether the Keyset in force bears the state out."""
     doors: tuple[Door, ...]
     authorities: Mapping[bytes, bytes]
-    grants: Mapping[bytes, bytes]
+    find_grant: Callable[[bytes], bytes | None]
     suspect: bool
 
     @classmethod
@@ -136,19 +139,29 @@ class _Held:
         raw_keyset, raw_state = trust_rows.load_keyset(tx), trust_rows.load_authority_state(tx)
         keyset = None if raw_keyset is None else newer_keyset(raw_keyset, held=None, roots=roots)
         if keyset is None:
-            return cls(keyset=None, state=None, doors=(), authorities={}, grants={}, suspect=False)
+            return cls(
+                keyset=None,
+                state=None,
+                is_current=False,
+                doors=(),
+                authorities={},
+                find_grant=lambda _: None,
+                suspect=False,
+            )
+        keysets = [verify_keyset(raw, roots=roots) for raw in trust_rows.load_keysets(tx)]
         doors = tuple(
-            open_by_role(Door, home.door, keyset=keyset, role=Role.STATUS) for home in locks.load_lock_homes(tx)
+            open_held(Door, home.door, keysets=keysets, role=Role.STATUS) for home in locks.load_lock_homes(tx)
         )
-        state = None
+        state, is_current = None, False
         if raw_state is not None and doors:
-            state = newer_state(raw_state, held=None, keyset=keyset, gateway_id=doors[0].gateway_id)
+            state, is_current = held_state(raw_state, keysets=keysets, gateway_id=doors[0].gateway_id)
         return cls(
             keyset=keyset,
             state=state,
+            is_current=is_current,
             doors=doors,
             authorities=trust_rows.load_authorities(tx),
-            grants=trust_rows.load_grants(tx),
+            find_grant=lambda sha256: trust_rows.find_grant(tx, sha256),
             suspect=bool(suspicions.load_suspicions(tx)),
         )
 
@@ -161,10 +174,10 @@ class _Held:
         return frozenset(door.lock_id for door in self.doors)
 
     def known(self) -> Known:
-        return Known(keyset=self._keyset(), find_grant=self.grants.get, find_authority=self.authorities.get)
+        return Known(keyset=self._keyset(), find_grant=self.find_grant, find_authority=self.authorities.get)
 
     def standing(self, time: TimeInterval) -> Standing:
-        tier = tier_of(time=time, state=self.state, suspect=self.suspect)
+        tier = tier_of(time=time, state=self.state if self.is_current else None, suspect=self.suspect)
         # The machine's boot is not known here, and with it whether an installer's hour still runs.
         return Standing(keyset=self._keyset(), state=self.state, tier=tier, installer_ctis={})
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from firmware_protocol.chains import open_by_role
 from firmware_protocol.codes import Code
 from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.orders import Door as DoorObject
@@ -199,9 +198,7 @@ class House:
         base, pairings = self.base, {}
         for home in base.homes:
             with contextlib.suppress(RemoteProtocolError):
-                order = open_by_role(
-                    PairingOrder, home.pairing_order, keyset=base.trust.require_keyset(), role=Role.PAIRING
-                )
+                order = base.trust.open_held(PairingOrder, home.pairing_order, Role.PAIRING)
                 paired_at = base.paired_at[home.lock_id]
                 pairings[home.lock_id] = Pairing(
                     installer_cti=order.installer_grant_cti,
@@ -216,7 +213,7 @@ class House:
         self.adapter = Adapter(radio=seams.radio, ledger=ledger, clock=seams.clock)
         for home in base.homes:
             # Verified again at each start: a card can be written to elsewhere.
-            door = open_by_role(DoorObject, home.door, keyset=base.trust.require_keyset(), role=Role.STATUS)
+            door = base.trust.open_held(DoorObject, home.door, Role.STATUS)
             if door.lock_id != home.lock_id or door.gateway_id != base.plan.identity.gateway_id:
                 raise RemoteProtocolError(Code.WRONG_AUDIENCE, "a door of another home in the store")
             self.links[home.lock_id] = LinkSupervisor(

@@ -21,6 +21,7 @@ from gatewayd.access.verdicts import Denied, Permitted, Repeated
 from gatewayd.journal.events import AlertRaised, CommandDecided, DuressSignalled
 from gatewayd.store import alarms, buckets, commands, lockouts, locks
 from gatewayd.store.commands import SeenCommand
+from gatewayd.trust_keeper import keep_paper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from gatewayd.statements import Statements
     from gatewayd.store.store import Transaction
     from gatewayd.timekeeping import TimeInterval
+    from gatewayd.trust_keeper import Paper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,8 @@ class Asked:
     submission: Submission
     freshness: FreshnessFacts
     standing: Standing
+    paper: Paper | None = None
+    """What it brought that is to be kept, if it is permitted."""
     command_seq_floor: int = 0
     """The highest number that the lock is known to have used: its next command is above it."""
 
@@ -113,6 +117,8 @@ class Reservations:
         buckets.save_buckets(tx, verdict.buckets)
         if verdict.use is not None:
             commands.save_uses(tx, bundle.proof.grant.cti, verdict.use.after, page.time.lo_s)
+        if asked.paper is not None:
+            keep_paper(tx, asked.paper, now_s=page.time.lo_s)
         lockouts.clear_lockout(tx, bundle.signer_kid, bundle.command.lock_id)
         if isinstance(freshness, EpochFreshness):
             commands.note_issued(tx, bundle.signer_kid, bundle.command.lock_id, freshness.epoch, freshness.issued_s)

@@ -50,7 +50,7 @@ class Statements:
 
     def tier(self) -> Tier:
         """Return how much of the present can be proven now."""
-        return tier_of(time=self._timekeeper.interval(), state=self._trust.state, suspect=self._suspicion.active)
+        return tier_of(time=self._timekeeper.interval(), state=self._trust.fresh_state, suspect=self._suspicion.active)
 
     def info(self, nonce: bytes = NO_NONCE) -> bytes:
         """Return a signed GatewayInfo over the asker's nonce."""

@@ -1,4 +1,4 @@
-"""Holds what the gateway trusts: Keyset, Authorities, AuthorityState, grants; takes newer ones in.
+"""Holds what the gateway trusts: Keysets, Authorities, AuthorityState, grants; takes newer ones in.
 
 Everything is durable before it is used, so that a restart never trusts less evidence than a receipt
 has already claimed.
@@ -6,26 +6,45 @@ has already claimed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from firmware_protocol import cose
-from firmware_protocol.chains import Known, verify_grant
+from firmware_protocol.chains import Known, Proofs, named_grant, verify_grant, verify_keyset
 from firmware_protocol.codes import Code
 from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.tokens import Grant, Keyset
 from firmware_protocol.vocabulary import Role
-from gatewayd.access.trust import newer_keyset, newer_state, own_authority
+from gatewayd.access.trust import held_state, judge_keeping, newer_keyset, newer_state, open_held, own_authority
 from gatewayd.journal.events import AlertRaised, AuthorityUpdated
 from gatewayd.store import trust as rows
+from gatewayd.store.locks import load_lock_homes
+from gatewayd.store.store import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from firmware_protocol.chains import VerifiedGrant
+    from firmware_protocol.chains import VerifiedBundle, VerifiedGrant
     from firmware_protocol.statements import AuthorityState
+    from firmware_protocol.tokens import Authority
+    from gatewayd.access.trust import S
     from gatewayd.recorder import Page, Recorder
     from gatewayd.store.store import Store, Transaction
+    from gatewayd.store.trust import StoredGrant
     from gatewayd.timekeeper import TimeKeeper
+
+RECENT_COUNT_MAX: Final = 256
+"""Most grants held in memory beside the disk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paper:
+    """What a bundle brought that is not held yet, to be kept with its reservation."""
+
+    grant: StoredGrant | None = None
+    authority: bytes | None = None
+    authority_kid: bytes = b""
 
 
 class TrustKeeper:
@@ -45,8 +64,17 @@ class TrustKeeper:
         self._store = store
         self._recorder = recorder
         self._timekeeper = timekeeper
+        self._lock_ids: tuple[bytes, ...] = ()
         self._authorities: dict[bytes, bytes] = {}
-        self._grants: dict[bytes, bytes] = {}
+        self._recent: OrderedDict[bytes, bytes] = OrderedDict()
+        self._proofs = Proofs()
+        self._keysets: tuple[Keyset, ...] = ()
+        self._alarmed_sha256 = b""
+        self.grant_count = 0
+        """Grants kept for use without internet; those that have ended since the start are still counted."""
+        self._state_raw = b""
+        self._is_current = False
+        """Whether the Keyset in force bears the state out."""
         self.keyset: Keyset | None = None
         self.state: AuthorityState | None = None
 
@@ -64,11 +92,34 @@ class TrustKeeper:
         if keyset is None:
             return
         self.keyset = newer_keyset(keyset, held=None, roots=self._roots)
+        self._keysets = tuple(verify_keyset(raw, roots=self._roots) for raw in rows.load_keysets(tx))
+        self._lock_ids = tuple(home.lock_id for home in load_lock_homes(tx))
         self._authorities = rows.load_authorities(tx)
-        self._grants = rows.load_grants(tx)
+        self.grant_count = rows.count_grants(tx)
         state = rows.load_authority_state(tx)
-        if state is not None and self.keyset is not None:
-            self.state = newer_state(state, held=None, keyset=self.keyset, gateway_id=self._gateway_id)
+        if state is not None:
+            self._state_raw = state
+            self.state, self._is_current = held_state(state, keysets=self._keysets, gateway_id=self._gateway_id)
+
+    def open_held(self, kind: type[S], data: bytes, role: Role) -> S:
+        """Return an object of our own homes; see `access.trust.open_held`.
+
+        Raises:
+            RemoteProtocolError: none of our Keysets bears it out, or there is none.
+        """
+        return open_held(kind, data, keysets=self._keysets, role=role)
+
+    async def prefetch(self, bundle: bytes) -> None:
+        """Have the grant at hand that a bundle names and does not hold: `known` finds it then."""
+        sha256 = named_grant(bundle)
+        if sha256 is None or sha256 in self._recent:
+            return
+        try:
+            raw = await self._store.run(lambda tx: rows.find_grant(tx, sha256))
+        except StoreError:
+            return  # a disk that is not read knows nobody
+        if raw is not None:
+            self._remember(sha256, raw)
 
     def known(self) -> Known:
         """Return what a verifier of bundles needs.
@@ -76,7 +127,12 @@ class TrustKeeper:
         Raises:
             RemoteProtocolError: UNKNOWN_SIGNER, nothing has been provisioned yet: everybody is a stranger.
         """
-        return Known(keyset=self.require_keyset(), find_grant=self._grants.get, find_authority=self._authorities.get)
+        return Known(
+            keyset=self.require_keyset(),
+            find_grant=self._recent.get,
+            find_authority=self._authorities.get,
+            proofs=self._proofs,
+        )
 
     def require_keyset(self) -> Keyset:
         """Return the Keyset.
@@ -89,14 +145,19 @@ class TrustKeeper:
         return self.keyset
 
     @property
-    def grant_count(self) -> int:
-        """Grants kept for use without internet."""
-        return len(self._grants)
+    def fresh_state(self) -> AuthorityState | None:
+        """The state, where the Keyset in force bears it out: what an earlier one's key signed still denies, no more."""
+        return self.state if self._is_current else None
 
     @property
     def authority_count(self) -> int:
         """Providers that may grant here."""
         return len(self._authorities)
+
+    def authorities(self) -> tuple[Authority, ...]:
+        """Return every Authority that the Keyset bears out."""
+        found = (self._own_authority(raw) for raw in self._authorities.values())
+        return tuple(authority for authority in found if authority is not None)
 
     @property
     def receipt_keys(self) -> tuple[bytes, ...]:
@@ -115,6 +176,10 @@ class TrustKeeper:
             return
         await self._recorder.run(lambda page: self._save_keyset(page, data, keyset))
         self.keyset = keyset
+        self._keysets = (keyset, *self._keysets)[: rows.KEYSET_COUNT_MAX]
+        self._proofs = Proofs()
+        if self._state_raw:
+            _, self._is_current = held_state(self._state_raw, keysets=self._keysets, gateway_id=self._gateway_id)
 
     def _save_keyset(self, page: Page, data: bytes, keyset: Keyset) -> None:
         rows.save_keyset(page.tx, data, keyset.version)
@@ -124,20 +189,31 @@ class TrustKeeper:
         """Take a provider's Authority in.
 
         Raises:
-            RemoteProtocolError: not signed by the authority role, or for another gateway.
+            RemoteProtocolError: not signed by the authority role, for another gateway, or issued later than now.
         """
         authority = own_authority(data, keyset=self.require_keyset(), gateway_id=self._gateway_id)
         kid = cose.kid_of(authority.provider_key)
-        if self._authorities.get(kid) == data:
+        if not self._is_newer(kid, data, authority):
             return
-        held = self._authorities.get(kid)
-        if held is not None and self._issued_s(held) > authority.iat_s:
-            return
+        time = self._timekeeper.interval()
+        if time.trusted and time.hi_s is not None and authority.iat_s > time.hi_s:
+            # Held, it would stand above every true one until its date has come.
+            raise RemoteProtocolError(Code.NOT_YET_VALID, "an authority that is dated ahead")
         await self._store.run(lambda tx: rows.save_authority(tx, kid, data))
         self._authorities[kid] = data
 
-    def _issued_s(self, authority: bytes) -> int:
-        return own_authority(authority, keyset=self.require_keyset(), gateway_id=self._gateway_id).iat_s
+    def _is_newer(self, kid: bytes, data: bytes, authority: Authority) -> bool:
+        held = self._authorities.get(kid)
+        if held is None or held == data:
+            return held is None
+        kept = self._own_authority(held)
+        return kept is None or authority.iat_s >= kept.iat_s
+
+    def _own_authority(self, raw: bytes) -> Authority | None:
+        try:
+            return own_authority(raw, keyset=self.require_keyset(), gateway_id=self._gateway_id)
+        except RemoteProtocolError:
+            return None  # signed under an earlier Keyset, which this one no longer bears out
 
     async def take_state(self, data: bytes) -> None:
         """Take an AuthorityState in, if it is newer.
@@ -146,12 +222,25 @@ class TrustKeeper:
             RemoteProtocolError: not signed by the status role, for another gateway, or a leap.
         """
         keyset = self.require_keyset()
-        state = newer_state(data, held=self.state, keyset=keyset, gateway_id=self._gateway_id)
+        try:
+            state = newer_state(data, held=self.state, keyset=keyset, gateway_id=self._gateway_id)
+        except RemoteProtocolError as error:
+            if error.code is Code.SUPERSEDED:
+                await self._alarm(data, error)
+            raise
         if state is None:
             return
         believed = self._timekeeper.take_floor(state.iat_s)
         await self._recorder.run(lambda page: self._save_state(page, data, state, keyset, believed=believed))
-        self.state = state
+        self.state, self._state_raw, self._is_current = state, data, True
+
+    async def _alarm(self, data: bytes, error: RemoteProtocolError) -> None:
+        """Tell once that a key of the status role has signed what it never should."""
+        sha256 = cose.parse(data, size_max=len(data)).sha256
+        if sha256 == self._alarmed_sha256:
+            return
+        self._alarmed_sha256 = sha256
+        await self._recorder.record(AlertRaised(code="authority.leap", detail=error.detail, priority=True))
 
     def _save_state(self, page: Page, data: bytes, state: AuthorityState, keyset: Keyset, *, believed: bool) -> None:
         rows.save_authority_state(page.tx, data, state.keyset_version, state.seq)
@@ -164,17 +253,59 @@ class TrustKeeper:
         """Take a grant into the offline cache. Whether it permits anything is decided at each command.
 
         Raises:
-            RemoteProtocolError: no chain of signatures leads from it to the Keyset.
+            RemoteProtocolError: no chain of signatures leads from it to the Keyset; it is for no lock of ours
+                (WRONG_AUDIENCE), over, dated ahead or too long; RATE_LIMITED, its signer's share is full.
         """
         proof = verify_grant(data, None, known=self.known())
-        if proof.sha256 in self._grants or not isinstance(proof.grant, Grant):
-            return
-        self._grants = await self._store.run(lambda tx: _keep_grant(tx, proof, data))
+        time = self._timekeeper.interval()
+        code = judge_keeping(proof, gateway_id=self._gateway_id, lock_ids=self._lock_ids, time=time)
+        if code is not None:
+            raise RemoteProtocolError(code, "a grant that is not kept")
+        grant = _stored(proof)
+
+        kept = await self._store.run(lambda tx: rows.save_grant(tx, grant, now_s=time.lo_s))
+        self.grant_count += kept is rows.Kept.NEW
+        if kept is rows.Kept.FULL:
+            raise RemoteProtocolError(Code.RATE_LIMITED, "more grants of one signer than are kept")
+
+    def unheld(self, bundle: VerifiedBundle) -> Paper | None:
+        """Return what a bundle brought that is not held yet, or None."""
+        proof = bundle.proof
+        is_new = isinstance(proof.grant, Grant) and proof.sha256 not in self._recent
+        authority, kid = (
+            proof.authority_raw,
+            b"" if proof.authority is None else cose.kid_of(proof.authority.provider_key),
+        )
+        brings = authority if authority is not None and self._authorities.get(kid) != authority else None
+        if not is_new and brings is None:
+            return None
+        return Paper(grant=_stored(proof) if is_new else None, authority=brings, authority_kid=kid)
+
+    def note_kept(self, paper: Paper) -> None:
+        """What `unheld` returned is durable."""
+        if paper.grant is not None:
+            self._remember(paper.grant.sha256, paper.grant.raw)
+        if paper.authority is not None:
+            self._authorities[paper.authority_kid] = paper.authority
+
+    def _remember(self, sha256: bytes, raw: bytes) -> None:
+        self._recent[sha256] = raw
+        while len(self._recent) > RECENT_COUNT_MAX:
+            self._recent.popitem(last=False)
 
 
-def _keep_grant(tx: Transaction, proof: VerifiedGrant, data: bytes) -> dict[bytes, bytes]:
-    rows.save_grant(tx, proof.sha256, data, proof.exp_s)
-    return rows.load_grants(tx)
+def keep_paper(tx: Transaction, paper: Paper, *, now_s: int) -> None:
+    """Keep what a permitted command brought: its holder may come without it, and without internet, next time."""
+    if paper.grant is not None:
+        rows.save_grant(tx, paper.grant, now_s=now_s)
+    if paper.authority is not None:
+        rows.save_authority(tx, paper.authority_kid, paper.authority)
+
+
+def _stored(proof: VerifiedGrant) -> StoredGrant:
+    return rows.StoredGrant(
+        sha256=proof.sha256, issuer_kid=proof.issuer_kid, cti=proof.grant.cti, exp_s=proof.exp_s, raw=proof.raw
+    )
 
 
 def _updated(kind: str, keyset: Keyset, seq: int | None = None) -> AuthorityUpdated:

@@ -12,11 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from firmware_protocol.chains import OPERATOR_COUNT
 from firmware_protocol.codes import Code
-from firmware_protocol.constants import (
-    GRANT_LIFE_S_MAX,
-    OPERATOR_GRANT_LIFE_S_MAX,
-    RESPONDER_GRANT_LIFE_S_MAX,
-)
 from firmware_protocol.tokens import Grant, Keyset
 from firmware_protocol.vocabulary import RIGHT_FOR, OfflineClass, Rights, Tier, blinded_lock
 from gatewayd.access.checks import Check, CheckResult
@@ -27,6 +22,7 @@ from gatewayd.access.revocation import judge_revocation
 from gatewayd.access.seen import Seen, judge_seen
 from gatewayd.access.tiers import judge_tier
 from gatewayd.access.uses import Uses, judge_uses, use
+from gatewayd.access.validity import judge_life, judge_times
 from gatewayd.access.verdicts import Denied, Permitted, Repeated, Verdict
 
 if TYPE_CHECKING:
@@ -109,29 +105,6 @@ def _judge_audience(bundle: VerifiedBundle, facts: Facts) -> Code | None:
     ):
         return Code.WRONG_AUDIENCE
     return None
-
-
-def _judge_life(proof: VerifiedGrant) -> Code | None:
-    grant, authority = proof.grant, proof.authority
-    if not isinstance(grant, Grant):
-        return Code.TTL_TOO_LONG if grant.exp_s > grant.iat_s + OPERATOR_GRANT_LIFE_S_MAX else None
-    responder = grant.offline_class is OfflineClass.RESPONDER
-    life_s_max = RESPONDER_GRANT_LIFE_S_MAX if responder else GRANT_LIFE_S_MAX
-    if authority is not None:
-        life_s_max = min(life_s_max, authority.grant_life_s_max)
-        if grant.offline_class > authority.offline_class_max:
-            return Code.RIGHTS
-    return Code.TTL_TOO_LONG if grant.exp_s - grant.nbf_s > life_s_max else None
-
-
-def _judge_times(proof: VerifiedGrant, time: TimeInterval) -> Code | None:
-    issued_s = [proof.grant.iat_s] if proof.authority is None else [proof.grant.iat_s, proof.authority.iat_s]
-    if not time.trusted or time.hi_s is None:
-        # Without trusted time only the lower bound is proven: it can end a right, never begin one.
-        return Code.EXPIRED if proof.exp_s <= time.lo_s else None
-    if max(issued_s) > time.hi_s or proof.grant.nbf_s > time.lo_s:
-        return Code.NOT_YET_VALID
-    return Code.EXPIRED if proof.exp_s <= time.hi_s else None
 
 
 def _judge_keyset_age(proof: VerifiedGrant, facts: Facts) -> Code | None:
@@ -242,12 +215,12 @@ GUARDS: Final[tuple[tuple[Check, Guard], ...]] = (
             lambda bundle, facts: judge_freshness(bundle.command.action, bundle.command.freshness, facts.freshness)
         ),
     ),
-    (Check.LIFE, _refusing(_each(lambda proof, _: _judge_life(proof)))),
+    (Check.LIFE, _refusing(_each(lambda proof, _: judge_life(proof)))),
     (
         Check.TIER,
         _refusing(_each(lambda proof, facts: judge_tier(facts.tier, proof, installer_cti=facts.installer_cti))),
     ),
-    (Check.TIME, _refusing(_each(lambda proof, facts: _judge_times(proof, facts.time)))),
+    (Check.TIME, _refusing(_each(lambda proof, facts: judge_times(proof, facts.time)))),
     (Check.KEYSET, _refusing(_each(_judge_keyset_age))),
     (Check.REVOCATION, _refusing(_each(lambda proof, facts: judge_revocation(proof, facts.state)))),
     (Check.LOCKOUT, _judge_lockout),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import Enum, unique
 from typing import TYPE_CHECKING, Final
 
 from gatewayd.store.faults import StoreCode, StoreError
@@ -9,8 +11,10 @@ from gatewayd.store.faults import StoreCode, StoreError
 if TYPE_CHECKING:
     from gatewayd.store.database import Transaction
 
-GRANT_COUNT_MAX: Final = 2_000
-"""Most grants kept; the one that expires first goes first. A home sees some ten a day."""
+GRANT_COUNT_PER_ISSUER_MAX: Final = 2_000
+"""Most grants kept of one signer: who sends a flood fills no more than an own share. A home sees some ten a day."""
+KEYSET_COUNT_MAX: Final = 16
+"""Most Keysets kept; the lowest version goes."""
 AUTHORITY_COUNT_MAX: Final = 64
 """Most providers' Authorities kept; the one saved longest ago goes first."""
 
@@ -25,6 +29,16 @@ def save_keyset(tx: Transaction, raw: bytes, version: int) -> None:
         StoreError: OUTDATED, a higher version is held.
     """
     _save(tx, _KEYSET, raw, version, 0)
+    tx.execute("INSERT OR IGNORE INTO keysets VALUES (?, ?)", (version, raw))
+    tx.execute(
+        "DELETE FROM keysets WHERE version IN (SELECT version FROM keysets ORDER BY version DESC LIMIT -1 OFFSET ?)",
+        (KEYSET_COUNT_MAX,),
+    )
+
+
+def load_keysets(tx: Transaction) -> tuple[bytes, ...]:
+    """Return the bytes of every Keyset that was in force, newest first."""
+    return tuple(raw for (raw,) in tx.execute("SELECT raw FROM keysets ORDER BY version DESC"))
 
 
 def load_keyset(tx: Transaction) -> bytes | None:
@@ -61,18 +75,61 @@ def load_authorities(tx: Transaction) -> dict[bytes, bytes]:
     return dict(tx.execute("SELECT kid, raw FROM authorities ORDER BY saved"))
 
 
-def save_grant(tx: Transaction, sha256: bytes, raw: bytes, exp_s: int) -> None:
-    """Keep a grant under the SHA-256 of its bytes; at the bound those that expire first make room."""
-    tx.execute("INSERT OR IGNORE INTO grants (sha256, raw, exp_s) VALUES (?, ?, ?)", (sha256, raw, exp_s))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredGrant:
+    """A grant as it is kept: verified when it came, and verified again when it is used."""
+
+    sha256: bytes
+    issuer_kid: bytes
+    cti: bytes
+    exp_s: int
+    raw: bytes
+
+
+@unique
+class Kept(Enum):
+    """What became of a grant that came."""
+
+    NEW = "new"
+    HELD = "held"
+    """It was here already."""
+    FULL = "full"
+    """Its signer's share is full: the grants of others never make room for it."""
+
+
+def save_grant(tx: Transaction, grant: StoredGrant, *, now_s: int) -> Kept:
+    """Keep a grant under the SHA-256 of its bytes, and forget all that have ended by now."""
+    if tx.execute("SELECT 1 FROM grants WHERE sha256 = ?", (grant.sha256,)):
+        return Kept.HELD
+    tx.execute("DELETE FROM grants WHERE exp_s <= ?", (now_s,))
+    ((of_issuer,),) = tx.execute("SELECT count(*) FROM grants WHERE issuer_kid = ?", (grant.issuer_kid,))
+    if of_issuer >= GRANT_COUNT_PER_ISSUER_MAX:
+        return Kept.FULL
     tx.execute(
-        "DELETE FROM grants WHERE rowid IN (SELECT rowid FROM grants ORDER BY exp_s DESC LIMIT -1 OFFSET ?)",
-        (GRANT_COUNT_MAX,),
+        "INSERT INTO grants (sha256, issuer_kid, cti, exp_s, raw) VALUES (?, ?, ?, ?, ?)",
+        (grant.sha256, grant.issuer_kid, grant.cti, grant.exp_s, grant.raw),
     )
+    return Kept.NEW
 
 
-def load_grants(tx: Transaction) -> dict[bytes, bytes]:
-    """Return every grant's bytes by their SHA-256."""
-    return dict(tx.execute("SELECT sha256, raw FROM grants"))
+def find_grant(tx: Transaction, sha256: bytes) -> bytes | None:
+    """Return the bytes of the grant with this hash."""
+    return next((raw for (raw,) in tx.execute("SELECT raw FROM grants WHERE sha256 = ?", (sha256,))), None)
+
+
+def list_grants(tx: Transaction, after: bytes, count_max: int) -> tuple[StoredGrant, ...]:
+    """Return grants in the order of their hashes, those behind `after`."""
+    rows = tx.execute(
+        "SELECT sha256, issuer_kid, cti, exp_s, raw FROM grants WHERE sha256 > ? ORDER BY sha256 LIMIT ?",
+        (after, count_max),
+    )
+    return tuple(StoredGrant(sha256=row[0], issuer_kid=row[1], cti=row[2], exp_s=row[3], raw=row[4]) for row in rows)
+
+
+def count_grants(tx: Transaction) -> int:
+    """Return how many grants are kept."""
+    ((count,),) = tx.execute("SELECT count(*) FROM grants")
+    return int(count)
 
 
 def _save(tx: Transaction, kind: str, raw: bytes, keyset_version: int, seq: int) -> None:

@@ -16,6 +16,7 @@ from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.relay import AnswerKind
 from firmware_protocol.vocabulary import Action, OfflineClass, Role, Tier
 from gatewayd.overview import Overview
+from gatewayd.store import trust as trust_rows
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.memory_world import NOW_S, PROVIDER, MemoryWorld
 from tests.support.virtual_loop import run_virtual
@@ -125,6 +126,126 @@ def test_a_cached_grant_and_authority_let_a_bare_command_in(tmp_path: Path) -> N
             await given_time()
             assert house.base.trust.grant_count == 1
             assert (await world.visit_with(bare)).final is Code.DONE
+
+    run_virtual(story())
+
+
+def test_what_a_bundle_brought_lets_its_holder_in_later_without_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 48)
+        async with world.gateway() as house:
+            await world.settled()
+            carer = world.carer()
+
+            def bare(challenge: bytes) -> bytes:
+                return make_bundle(parse_bundle(world.unlock_bundle(carer, challenge))[0])
+
+            assert (await world.visit(carer)).final is Code.DONE
+            world.relock()
+            await world.kill_gateway()
+            await world.start_gateway()
+            await world.settled()
+            assert (await world.visit_with(bare)).final is Code.DONE
+            kid = kid_of(bytes(world.office.signing_key(f"provider-{PROVIDER}").verify_key))
+            assert world.house is not None
+            assert world.house is not house
+            assert world.house.base.trust.known().find_authority(kid) == carer.authority
+
+    run_virtual(story())
+
+
+def test_a_refused_bundle_leaves_nothing_behind(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 49)
+        async with world.gateway() as house:
+            await world.settled()
+            assert (await world.visit(world.carer(windows=()))).final is Code.OUTSIDE_WINDOW
+            assert await house.base.seams.store.run(trust_rows.count_grants) == 0
+
+    run_virtual(story())
+
+
+def test_a_new_status_key_forgets_no_lock_and_lifts_no_denial_at_the_next_start(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 50)
+        async with world.gateway() as house:
+            await world.settled()
+            carer = world.carer()
+            kid = kid_of(bytes(carer.key.verify_key))
+            revoking = world.office.state(world.home, now_s=world.utc_s(), seq=2, revoked_kids=(kid,))
+            await house.base.trust.take_state(revoking)
+            world.office.role_keys[Role.STATUS] = world.office.signing_key("the new status key")
+            await house.base.trust.take_keyset(world.office.keyset(now_s=NOW_S, version=2))
+            assert house.statements.tier() is Tier.STALE
+            await world.kill_gateway()
+            restarted = await world.start_gateway()
+            await world.settled()
+            assert restarted.statements.tier() is Tier.STALE
+            assert (await world.visit(carer)).final is Code.REVOKED
+            assert (await world.visit(world.carer("bo"))).final is Code.DONE
+            newest = world.office.state(world.home, now_s=world.utc_s(), seq=1, keyset_version=2)
+            await restarted.base.trust.take_state(newest)
+            assert restarted.statements.tier() is Tier.FRESH
+
+    run_virtual(story())
+
+
+def test_a_stolen_status_key_that_burns_the_counter_is_refused_with_one_alarm(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 51)
+        async with world.gateway() as house:
+            await world.settled()
+            for seq, version in ((2**53 - 1, 1), (1, 2**53 - 1)):
+                burning = world.office.state(world.home, now_s=world.utc_s(), seq=seq, keyset_version=version)
+                for _ in range(3):
+                    world.send(world.topics.authority_state, burning)
+                    await given_time()
+            assert house.base.trust.state is not None
+            assert house.base.trust.state.seq == 1
+            await world.settled()
+            assert world.codes("carelock.alert.raised") == ["authority.leap", "authority.leap"]
+
+    run_virtual(story())
+
+
+def test_grants_for_unknown_locks_and_more_than_a_share_disturb_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust_rows, "GRANT_COUNT_PER_ISSUER_MAX", 5)
+
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 52)
+        async with world.gateway() as house:
+            await world.settled()
+            trust = house.base.trust
+            elsewhere = world.office.home("home-2")
+            strange = world.office.grant(elsewhere, PROVIDER, "anna", now_s=world.utc_s())
+            with pytest.raises(RemoteProtocolError) as refused:
+                await trust.take_grant(strange)
+            assert refused.value.code is Code.WRONG_AUDIENCE
+            for number in range(5):
+                await trust.take_grant(
+                    world.office.grant(world.home, PROVIDER, "anna", now_s=world.utc_s(), number=number)
+                )
+            with pytest.raises(RemoteProtocolError) as full:
+                await trust.take_grant(world.office.grant(world.home, PROVIDER, "anna", now_s=world.utc_s(), number=9))
+            assert full.value.code is Code.RATE_LIMITED
+            assert trust.grant_count == 5
+            assert (await world.visit(world.carer("bo"))).final is Code.DONE
+
+    run_virtual(story())
+
+
+def test_an_authority_that_is_dated_ahead_is_not_held(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 53)
+        async with world.gateway() as house:
+            await world.settled()
+            with pytest.raises(RemoteProtocolError) as refused:
+                await house.base.trust.take_authority(
+                    world.office.authority(world.home, PROVIDER, now_s=world.utc_s() + 86_400)
+                )
+            assert refused.value.code is Code.NOT_YET_VALID
 
     run_virtual(story())
 

@@ -9,6 +9,7 @@ import pytest
 
 from gatewayd.store import buckets, locks, trust
 from gatewayd.store.faults import StoreCode
+from gatewayd.store.trust import Kept, StoredGrant
 from tests.support.store_rows import HOME, KID, LOCK, OTHER_KID
 
 if TYPE_CHECKING:
@@ -68,32 +69,52 @@ def test_authorities_are_bounded_and_the_one_saved_longest_ago_goes(rows: Rows) 
     assert bytes(8) not in held
 
 
-def fill_with_grants(rows: Rows) -> None:
-    rows.run(
-        lambda tx: tx.execute(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
-            "INSERT INTO grants SELECT CAST(i AS BLOB), x'', i FROM n",
-            (trust.GRANT_COUNT_MAX,),
-        )
-    )
+def grant(number: int, *, issuer: bytes = KID, exp_s: int = 500) -> StoredGrant:
+    return StoredGrant(sha256=number.to_bytes(32, "big"), issuer_kid=issuer, cti=bytes(16), exp_s=exp_s, raw=b"raw")
 
 
-def test_grants_are_bounded_and_the_one_that_expires_first_goes(rows: Rows) -> None:
-    fill_with_grants(rows)
-    rows.run(lambda tx: trust.save_grant(tx, b"new", b"raw", 500))
-    held = rows.run(trust.load_grants)
-    assert len(held) == trust.GRANT_COUNT_MAX
-    assert held[b"new"] == b"raw"
-    assert b"1" not in held
-    assert b"2" in held
+def test_a_grant_is_found_by_its_hash_and_kept_once(rows: Rows) -> None:
+    assert rows.run(lambda tx: trust.save_grant(tx, grant(1), now_s=0)) is Kept.NEW
+    assert rows.run(lambda tx: trust.save_grant(tx, grant(1), now_s=0)) is Kept.HELD
+    rows.restart()
+    assert rows.run(lambda tx: trust.find_grant(tx, grant(1).sha256)) == b"raw"
+    assert rows.run(lambda tx: trust.find_grant(tx, bytes(32))) is None
+    assert rows.run(trust.count_grants) == 1
 
 
-def test_attack_a_grant_that_expires_before_all_others_evicts_none_of_them(rows: Rows) -> None:
-    fill_with_grants(rows)
-    rows.run(lambda tx: trust.save_grant(tx, b"new", b"raw", 0))
-    held = rows.run(trust.load_grants)
-    assert len(held) == trust.GRANT_COUNT_MAX
-    assert b"new" not in held
+def test_attack_one_signers_flood_fills_its_own_share_and_nobody_elses(rows: Rows) -> None:
+    share = trust.GRANT_COUNT_PER_ISSUER_MAX
+
+    def flood(tx: Transaction) -> set[Kept]:
+        return {trust.save_grant(tx, grant(number), now_s=0) for number in range(share)}
+
+    assert rows.run(flood) == {Kept.NEW}
+    assert rows.run(lambda tx: trust.save_grant(tx, grant(share), now_s=0)) is Kept.FULL
+    assert rows.run(lambda tx: trust.save_grant(tx, grant(share, issuer=OTHER_KID), now_s=0)) is Kept.NEW
+
+
+@pytest.mark.parametrize(("now_s", "count"), [(499, 2), (500, 1)], ids=["its last second", "over"])
+def test_what_has_ended_makes_room(rows: Rows, now_s: int, count: int) -> None:
+    rows.run(lambda tx: trust.save_grant(tx, grant(1, exp_s=500), now_s=0))
+    rows.run(lambda tx: trust.save_grant(tx, grant(2, exp_s=900, issuer=OTHER_KID), now_s=now_s))
+    assert rows.run(trust.count_grants) == count
+
+
+def test_grants_are_listed_page_by_page(rows: Rows) -> None:
+    for number in (3, 1, 2):
+        rows.run(partial(trust.save_grant, grant=grant(number), now_s=0))
+    first = rows.run(lambda tx: trust.list_grants(tx, b"", 2))
+    assert first == (grant(1), grant(2))
+    assert rows.run(lambda tx: trust.list_grants(tx, first[-1].sha256, 2)) == (grant(3),)
+
+
+def test_keysets_that_were_in_force_are_kept_newest_first_and_bounded(rows: Rows) -> None:
+    for version in range(1, trust.KEYSET_COUNT_MAX + 2):
+        rows.run(partial(trust.save_keyset, raw=bytes([version]), version=version))
+    held = rows.run(trust.load_keysets)
+    assert len(held) == trust.KEYSET_COUNT_MAX
+    assert held[0] == bytes([trust.KEYSET_COUNT_MAX + 1])
+    assert bytes([1]) not in held
 
 
 def test_retained_objects_that_come_again_at_each_reconnect_are_not_written_again(rows: Rows) -> None:
@@ -101,7 +122,7 @@ def test_retained_objects_that_come_again_at_each_reconnect_are_not_written_agai
         trust.save_keyset(tx, b"keyset", 4)
         trust.save_authority_state(tx, b"state", 4, 17)
         trust.save_authority(tx, KID, b"authority")
-        trust.save_grant(tx, b"sha256", b"grant", 9)
+        trust.save_grant(tx, grant(9), now_s=0)
         buckets.save_buckets(tx, {"a": 1})
         locks.save_lock_home(tx, HOME)
         locks.raise_version_floor(tx, LOCK, 1)
