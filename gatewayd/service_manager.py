@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 from dataclasses import dataclass
@@ -86,6 +87,12 @@ class Watchdog:
         self._silent = set(self._parts)
         self._clock = clock
         self._fed_ms: int | None = None
+
+    @property
+    def feed_s(self) -> float:
+        """How often a part should beat so that systemd is fed in time, in seconds; infinite where nobody watches."""
+        interval_ms = self._manager.watchdog_interval_ms
+        return math.inf if interval_ms is None else interval_ms / FEEDS_PER_INTERVAL / 1_000
 
     @property
     def silent(self) -> frozenset[str]:

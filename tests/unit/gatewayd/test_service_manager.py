@@ -163,6 +163,14 @@ def test_nobody_is_told_where_nobody_watches(systemd: Systemd, clock: HandClock)
     assert systemd.heard() == []
 
 
+@pytest.mark.parametrize(("watchdog_usec", "feed_s"), [("30000000", 7.5), ("5000000", 1.25), ("", float("inf"))])
+def test_parts_beat_four_times_in_the_interval_that_systemd_was_told(
+    systemd: Systemd, clock: HandClock, watchdog_usec: str, feed_s: float
+) -> None:
+    manager = ServiceManager.from_environment(systemd.environ | {"WATCHDOG_USEC": watchdog_usec})
+    assert Watchdog(manager, ("loop",), clock=clock).feed_s == feed_s
+
+
 def test_a_part_that_nobody_expects_is_our_own_mistake(watchdog: Watchdog) -> None:
     with pytest.raises(ValueError, match="no part of the watchdog is called radio"):
         watchdog.beat("radio")
