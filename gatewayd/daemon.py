@@ -24,7 +24,7 @@ from gatewayd.overview import Overview
 from gatewayd.service_manager import ServiceManager, Watchdog
 from gatewayd.store.ballast import BALLAST_SIZE
 from gatewayd.store.store import Store, StoreCode, StoreError
-from gatewayd.system_clock import BOOT_ID, SystemClock, SystemEntropy
+from gatewayd.system_clock import SystemClock, SystemEntropy, machine_boot
 from gatewayd.uplink.broker import PahoBroker
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ async def _main(config: Config) -> int:
         clock=clock,
         entropy=entropy,
         random=Random(entropy.token(16)),  # noqa: S311 - jitter; secrets come from `entropy`
-        machine_boot=BOOT_ID.read_text().strip(),
+        machine_boot=machine_boot(os.environ),
     )
     try:
         house = await open_house(seams, _plan(config))

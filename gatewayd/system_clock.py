@@ -5,12 +5,26 @@ from __future__ import annotations
 import secrets
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gatewayd.timekeeping import Instant
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-"""The machine's id of its boot: CLOCK_BOOTTIME counts from there."""
+BOOT_CREDENTIAL: Final = "machine-boot"
+"""The same file among the credentials: the service sees nothing of /proc but processes."""
+
+
+def machine_boot(environ: Mapping[str, str]) -> str:
+    """Return the machine's id of its boot: CLOCK_BOOTTIME counts from there.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    credential = Path(environ.get("CREDENTIALS_DIRECTORY", "/nonexistent"), BOOT_CREDENTIAL)
+    return (credential if credential.is_file() else BOOT_ID).read_text().strip()
 
 
 class SystemClock:

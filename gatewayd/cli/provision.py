@@ -15,7 +15,7 @@ from gatewayd.config.problems import ConfigError
 from gatewayd.provisioning.intake import take_in
 from gatewayd.provisioning.papers import FILE_SIZE_MAX, ProvisioningError, read_papers
 from gatewayd.store.store import Store, StoreError
-from gatewayd.system_clock import BOOT_ID, SystemClock, SystemEntropy
+from gatewayd.system_clock import SystemClock, SystemEntropy, machine_boot
 
 if TYPE_CHECKING:
     from gatewayd.config.values import Config
@@ -64,7 +64,7 @@ async def _take_in(papers: Papers, config: Config) -> tuple[str, ...]:
             roots=config.roots,
             clock=SystemClock(),
             entropy=SystemEntropy(),
-            machine_boot=BOOT_ID.read_text().strip(),
+            machine_boot=machine_boot(os.environ),
         )
     finally:
         await store.close()

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
+from xml.etree import ElementTree as ET
 
 import pytest
 
+from gatewayd.link.bluez import BLUEZ, RESET_UNIT, RESTART_UNIT
+
 UNITS: Final = Path(__file__).resolve().parents[2] / "systemd"
 SERVICE: Final = UNITS / "gatewayd.service"
-EXPOSURE_MAX: Final = 1.2
-EXECUTABLES: Final = ("opt/gatewayd/bin/gatewayd", "bin/kill")
+HELPERS: Final = ("gatewayd-reset-adapter@.service", "gatewayd-restart-bluetooth.service")
+EXPOSURE_MAX: Final = 1.1
+HELPER_EXPOSURE_MAX: Final = 1.5
+EXECUTABLES: Final = ("opt/gatewayd/bin/gatewayd", "bin/kill", "bin/systemctl", "usr/lib/gatewayd/reset-adapter")
 
 
 def needs(command: str) -> pytest.MarkDecorator:
@@ -46,7 +53,8 @@ def staged_root(tmp_path: Path) -> Path:
             for unit in source.glob(pattern):
                 if unit.is_file() and not unit.is_symlink():
                     shutil.copy(unit, units)
-    shutil.copy(SERVICE, units)
+    for unit in (SERVICE, *(UNITS / helper for helper in HELPERS)):
+        shutil.copy(unit, units)
     for executable in EXECUTABLES:
         path = tmp_path / executable
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,8 +64,11 @@ def staged_root(tmp_path: Path) -> Path:
 
 
 @needs("systemd-analyze")
-def test_verify_finds_nothing_to_say_about_the_service(staged_root: Path) -> None:
-    done = run("systemd-analyze", "verify", "--man=no", f"--root={staged_root}", "gatewayd.service")
+@pytest.mark.parametrize(
+    "unit", ["gatewayd.service", "gatewayd-reset-adapter@hci0.service", "gatewayd-restart-bluetooth.service"]
+)
+def test_verify_finds_nothing_to_say_about_a_unit(staged_root: Path, unit: str) -> None:
+    done = run("systemd-analyze", "verify", "--man=no", f"--root={staged_root}", unit)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -70,12 +81,16 @@ def test_verify_notices_an_executable_that_is_not_there(staged_root: Path) -> No
 
 
 @needs("systemd-analyze")
-def test_exposure_stays_below_its_bar() -> None:
-    done = run("systemd-analyze", "security", "--offline=true", "--no-pager", SERVICE)
+@pytest.mark.parametrize(
+    ("unit", "exposure_max"),
+    [(SERVICE.name, EXPOSURE_MAX), *((helper, HELPER_EXPOSURE_MAX) for helper in HELPERS)],
+)
+def test_exposure_stays_below_its_bar(unit: str, exposure_max: float) -> None:
+    done = run("systemd-analyze", "security", "--offline=true", "--no-pager", UNITS / unit)
     assert done.returncode == 0, done.stderr
     closing = done.stdout.strip().splitlines()[-1]
-    exposure = float(closing.partition("gatewayd.service: ")[2].split()[0])
-    assert exposure <= EXPOSURE_MAX
+    exposure = float(closing.partition(".service: ")[2].split()[0])
+    assert exposure <= exposure_max
 
 
 @needs("systemd-analyze")
@@ -88,7 +103,6 @@ def test_only_the_known_openings_remain() -> None:
         "RestrictAddressFamilies=~AF_(INET|INET6)",  # the broker
         "PrivateNetwork=",  # the broker
         "IPAddressDeny=",  # where the broker is, is the home's configuration, not ours
-        "ProcSubset=",  # the machine's boot id stands in /proc/sys
         "DeviceAllow=",  # ProtectClock= lets the real-time clock be read
     }
 
@@ -138,4 +152,80 @@ def test_no_secret_stands_in_the_unit() -> None:
     found = settings()
     assert "SetCredential" not in found
     assert "Environment" not in found
-    assert all(":/etc/gatewayd/credentials/" in value for value in found["LoadCredential"])
+    brought = {value.partition(":")[0]: value.partition(":")[2] for value in found["LoadCredential"]}
+    assert brought.pop("machine-boot") == "/proc/sys/kernel/random/boot_id"
+    assert all(path.startswith("/etc/gatewayd/credentials/") for path in brought.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sysfs:
+    """A `/sys` with one adapter on USB, hci0, and one on a serial line, hci1."""
+
+    root: Path
+
+    @classmethod
+    def make(cls, root: Path) -> Self:
+        device = root / "devices/usb1/1-1"
+        (device / "1-1:1.0/bluetooth/hci0").mkdir(parents=True)
+        (device / "idVendor").write_text("0a12\n")
+        for authorized in (device / "authorized", device / "1-1:1.0/authorized"):
+            authorized.write_text("1\n")
+        (root / "devices/serial0-0/bluetooth/hci1/rfkill7").mkdir(parents=True)
+        (root / "devices/serial0-0/bluetooth/hci1/rfkill7/soft").write_text("0\n")
+        adapters = root / "class/bluetooth"
+        adapters.mkdir(parents=True)
+        for index, above in (("hci0", device / "1-1:1.0"), ("hci1", root / "devices/serial0-0")):
+            (above / f"bluetooth/{index}/device").symlink_to(above)
+            (adapters / index).symlink_to(above / f"bluetooth/{index}")
+        return cls(root=root)
+
+    def reset(self, index: str) -> subprocess.CompletedProcess[str]:
+        command = (UNITS / "reset-adapter", index, self.root)
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=60, env=os.environ | {"RESET_PAUSE_S": "0"}
+        )
+
+
+@pytest.fixture
+def sysfs(tmp_path: Path) -> Sysfs:
+    return Sysfs.make(tmp_path)
+
+
+def test_an_adapter_on_usb_is_reset_by_the_switch_of_its_device_and_not_of_its_interface(sysfs: Sysfs) -> None:
+    done = sysfs.reset("hci0")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith("devices/usb1/1-1/authorized")
+    assert (sysfs.root / "devices/usb1/1-1/authorized").read_text() == "1"
+    assert (sysfs.root / "devices/usb1/1-1/1-1:1.0/authorized").read_text() == "1\n"
+
+
+def test_an_adapter_on_a_serial_line_is_reset_by_its_radio_switch(sysfs: Sysfs) -> None:
+    done = sysfs.reset("hci1")
+    assert done.returncode == 0, done.stderr
+    assert (sysfs.root / "devices/serial0-0/bluetooth/hci1/rfkill7/soft").read_text() == "0"
+    assert "rfkill7/soft" in done.stdout
+
+
+@pytest.mark.parametrize("index", ["hci0/../../devices", "hci", "hci1000", "usb1", "../hci0", ""])
+def test_what_is_not_the_index_of_an_adapter_reaches_no_file(sysfs: Sysfs, index: str) -> None:
+    done = sysfs.reset(index)
+    assert (done.returncode, done.stdout) == (64, "")
+
+
+def test_an_adapter_that_is_not_there_is_one_clear_line(sysfs: Sysfs) -> None:
+    done = sysfs.reset("hci9")
+    assert (done.returncode, done.stderr) == (69, "reset-adapter: hci9 is not there, or has no switch\n")
+
+
+def test_the_gateway_may_start_only_what_the_ladder_starts() -> None:
+    rule = (UNITS / "gatewayd.rules").read_text()
+    assert RESTART_UNIT in rule
+    assert RESET_UNIT.partition("@")[0] in rule
+    assert {RESTART_UNIT, RESET_UNIT.format("")} == set(HELPERS)
+
+
+def test_the_bus_lets_the_service_s_user_talk_to_blue_z() -> None:
+    tree = ET.parse(UNITS / "gatewayd.dbus.conf")
+    (policy,) = tree.getroot()
+    assert policy.attrib == {"user": settings()["User"][0]}
+    assert [rule.attrib for rule in policy] == [{"send_destination": BLUEZ}]
