@@ -85,8 +85,12 @@ class BluezooStack:
 
     async def __aenter__(self) -> Self:
         """Start everything."""
-        await self.bus.start()
-        await self.start_bluez()
+        try:
+            await self.bus.start()
+            await self.start_bluez()
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

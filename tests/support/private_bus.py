@@ -39,14 +39,15 @@ class PrivateBus:
     async def start(self) -> None:
         """Start it, also again."""
         self._path.unlink(missing_ok=True)
-        command = ["dbus-daemon", "--nofork", "--nopidfile", f"--config-file={self._config}"]
-        self._daemon = await asyncio.to_thread(subprocess.Popen, command)
-        while not self._path.exists():
-            await asyncio.sleep(0.01)
+        command = ["dbus-daemon", "--nofork", "--nopidfile", "--print-address", f"--config-file={self._config}"]
+        self._daemon = await asyncio.to_thread(subprocess.Popen, command, stdout=subprocess.PIPE)
+        assert self._daemon.stdout is not None
+        # It says so once it listens; the socket is there a moment before.
+        await asyncio.to_thread(self._daemon.stdout.readline)
 
     def kill(self) -> None:
         """End it without a word."""
         daemon, self._daemon = self._daemon, None
         if daemon is not None:
             daemon.kill()
-            daemon.wait()
+            daemon.communicate()
