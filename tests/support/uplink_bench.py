@@ -255,7 +255,7 @@ class UplinkBench:
         began_s = loop.time()
         while not reached():
             assert loop.time() - began_s < within_s, "it never happened"
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.005 if within_s <= 600 else 0.2)
         return loop.time() - began_s
 
     async def until_received(self, size: int, *, within_s: float = 60) -> float:
@@ -268,12 +268,12 @@ class UplinkBench:
         message = Incoming(topic=topic, payload=payload, retained=False, **options)  # type: ignore[arg-type]  # as given
         return self.broker.send(message, retain=retained)
 
-    def new_central(self) -> CentralLog:
-        """Return an empty central log with the office's key."""
+    def new_central(self, store: CentralStore | None = None) -> CentralLog:
+        """Return an empty central log with the office's key, in memory or in `store`."""
         directory = Directory(
             gateway_keys={self.home.gateway_id: bytes(self.home.gateway_signing_key.verify_key)}, lock_log_keys={}
         )
-        return CentralLog(store=CentralStore(), directory=directory, receipt_key=self.receipt_key)
+        return CentralLog(store=store or CentralStore(), directory=directory, receipt_key=self.receipt_key)
 
     def central_now(self) -> Now:
         """Read the central log's clocks."""
