@@ -8,6 +8,7 @@ meets the WAL-reset bug, which needs two.
 from __future__ import annotations
 
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto, unique
 from types import MappingProxyType
@@ -223,6 +224,7 @@ class Database:
             try:
                 connection.close()
             except apsw.Error as error:
+                _let_go(connection)
                 raise fault_of(error, self.path) from error
 
     def _run_batch(self, connection: apsw.Connection, works: Sequence[Work]) -> list[Outcome]:
@@ -282,7 +284,7 @@ class Database:
         # connection reads nothing that this one had in memory.
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.close(force=True)
+            _let_go(connection)
 
     def _connect(self) -> apsw.Connection:
         try:
@@ -296,10 +298,10 @@ class Database:
                 connection.set_wal_hook(self._note_written)  # instead of SQLite's own folding, whose faults are silent
             connection.execute(VOLATILE)
         except apsw.Error as error:
-            connection.close(force=True)
+            _let_go(connection)
             raise fault_of(error, self.path) from error
         except StoreError:
-            connection.close(force=True)
+            _let_go(connection)
             raise
         return connection
 
@@ -322,6 +324,11 @@ class Database:
         if version > SCHEMA_VERSION:
             detail = f"written by a newer gatewayd (schema {version}, this one knows {SCHEMA_VERSION})"
             raise StoreError(StoreCode.NEWER_SCHEMA, f"{self.path}: {detail}")
+
+
+def _let_go(connection: apsw.Connection) -> None:
+    with suppress(apsw.Error):  # on a disk that fails the closing fails too; what it failed of first is what counts
+        connection.close(force=True)
 
 
 def _is_cut(path: Path, page_size: int) -> bool:

@@ -116,7 +116,7 @@ def frontier_of(raw: bytes) -> Frontier:
     """
     try:
         return Frontier.from_bytes(raw)
-    except RemoteProtocolError as error:
+    except (RemoteProtocolError, TypeError) as error:  # in a page that rotted even the type may be another
         raise StoreError(StoreCode.DAMAGED, "a tree whose hashes do not fit its size") from error
 
 

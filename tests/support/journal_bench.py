@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -16,6 +17,7 @@ from gatewayd.journal.journal import SignedAt
 from gatewayd.journal.receipts import receipt_name
 from gatewayd.store.creation import create_file
 from gatewayd.store.database import Database
+from gatewayd.store.faults import StoreError
 from gatewayd.store.log import load_journal
 
 if TYPE_CHECKING:
@@ -86,7 +88,12 @@ class JournalBench:
     def open(cls, path: Path, vfs: str | None = None) -> JournalBench:
         """Open a store that is there."""
         database = Database(path, vfs=vfs)
-        return cls(path, database, database.run(lambda tx: load_journal(tx, gateway_id=GATEWAY_ID)))
+        try:
+            return cls(path, database, database.run(lambda tx: load_journal(tx, gateway_id=GATEWAY_ID)))
+        except StoreError:
+            with suppress(StoreError):
+                database.close()
+            raise
 
     def restart(self) -> JournalBench:
         """Stop in order and start again."""

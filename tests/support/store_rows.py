@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import pytest
 
+from gatewayd.store.commands import SeenCommand
 from gatewayd.store.database import Database
 from gatewayd.store.faults import StoreError
 from gatewayd.store.locks import LockHome
@@ -24,6 +25,19 @@ OTHER_LOCK: Final = b"lock-two"
 KID: Final = b"signer-1"
 OTHER_KID: Final = b"signer-2"
 HOME: Final = LockHome(lock_id=LOCK, pairing_order=b"order", door=b"door", owner_epoch=3)
+SEEN: Final = SeenCommand(
+    kid=KID,
+    command_id=b"c" * 16,
+    command_sha256=b"h" * 32,
+    lock_id=LOCK,
+    grant_cti=b"g" * 16,
+    action=1,
+    reserved_utc_s=1_000_000_000,
+    command_seq=1,
+    receipt=b"decided",
+    code=0x30,
+    journal_index=3,
+)
 
 
 @dataclass

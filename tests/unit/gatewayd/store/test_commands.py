@@ -10,27 +10,14 @@ import pytest
 
 from gatewayd.access.uses import SINGLE, Uses
 from gatewayd.store import commands
-from gatewayd.store.commands import SeenCommand
 from gatewayd.store.faults import StoreCode
-from tests.support.store_rows import KID, LOCK, OTHER_KID, OTHER_LOCK
+from tests.support.store_rows import KID, LOCK, OTHER_KID, OTHER_LOCK, SEEN
 
 if TYPE_CHECKING:
+    from gatewayd.store.commands import SeenCommand
     from tests.support.store_rows import Rows
 
 
-SEEN = SeenCommand(
-    kid=KID,
-    command_id=b"c" * 16,
-    command_sha256=b"h" * 32,
-    lock_id=LOCK,
-    grant_cti=b"g" * 16,
-    action=1,
-    reserved_utc_s=1_000_000_000,
-    command_seq=1,
-    receipt=b"decided",
-    code=0x30,
-    journal_index=3,
-)
 REFUSED = replace(SEEN, command_seq=None)
 
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -157,7 +158,7 @@ def test_a_page_that_rots_is_found_when_it_is_read(path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_file_of_another_owner_is_read_only_or_out_of_reach(path: Path) -> None:
+def test_a_file_of_another_owner_is_read_only_or_out_of_reach() -> None:
     script = (
         "import os, pathlib, sys; from gatewayd.store.store import Store, StoreError\n"
         "from gatewayd.store.database import Database\n"
@@ -165,13 +166,15 @@ def test_a_file_of_another_owner_is_read_only_or_out_of_reach(path: Path) -> Non
         "try: Store.open(pathlib.Path(sys.argv[1]))\n"
         "except StoreError as error: print(error.code)\n"
     )
-    for folder in (path.parent, *path.parent.parents):
-        if folder.is_relative_to("/tmp") and folder != Path("/tmp"):
-            folder.chmod(0o755)
-    path.chmod(0o644)
-    assert _python(script, str(path)).strip() == StoreCode.READ_ONLY
-    path.chmod(0o600)
-    assert _python(script, str(path)).strip() == StoreCode.IO
+    # A folder of its own: those of pytest are closed to others again whenever another run of it begins.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "store.db"
+        create_file(path, log_id=LOG_ID)
+        path.parent.chmod(0o755)
+        path.chmod(0o644)
+        assert _python(script, str(path)).strip() == StoreCode.READ_ONLY
+        path.chmod(0o600)
+        assert _python(script, str(path)).strip() == StoreCode.IO
 
 
 # --- two processes
