@@ -154,13 +154,11 @@ class LinkSession(ABC, Generic[HelloT]):
         message = self._reassembler.receive_value(value, now_ms)
         if message is None:
             return ()
-        match message.kind:
-            case FragmentKind.RECORD:
-                return self._receive_record(message.data, now_ms)
-            case FragmentKind.HANDSHAKE:
-                return self._receive_handshake(message.data)
-            case FragmentKind.PLAIN:
-                return self._receive_plain(message.data)
+        if message.kind is FragmentKind.RECORD:
+            return self._receive_record(message.data, now_ms)
+        if message.kind is FragmentKind.HANDSHAKE:
+            return self._receive_handshake(message.data)
+        return self._receive_plain(message.data)
 
     def send(self, message: Message, *, corr: int = 0) -> None:
         """Seal a record for `take_values`.

@@ -41,7 +41,7 @@ class SessionPair:
         self,
         *,
         value_size_max: int = 244,
-        session_ctr: int = 5,
+        session_ctr: int | None = 5,
         lock_session_ctr: int = 4,
         version_floor: int = 1,
         lock_keys: KeyPair = LOCK_KEYS,

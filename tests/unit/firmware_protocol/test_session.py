@@ -66,6 +66,21 @@ def refused(code: Code) -> AbstractContextManager[pytest.ExceptionInfo[RemotePro
 # The way to a live session.
 
 
+def test_a_session_without_a_number_is_given_one_after_what_the_lock_has_proven() -> None:
+    pair = SessionPair(session_ctr=None, lock_session_ctr=40)
+    with pytest.raises(LocalProtocolError, match="has its number"):
+        pair.gateway.resume(41)
+    pair.until_unconfirmed()
+    with pytest.raises(LocalProtocolError, match="nothing to confirm"):
+        pair.gateway.confirm(utc_lo_s=None, utc_hi_s=None)
+    pair.gateway.resume(41)
+    with pytest.raises(LocalProtocolError, match="has its number"):
+        pair.gateway.resume(42)
+    pair.gateway.confirm(utc_lo_s=None, utc_hi_s=None)
+    pair.carry()
+    assert pair.lock_events[-1] == Confirmed(confirm=Confirm(session_ctr=41))
+
+
 @pytest.mark.parametrize("value_size_max", [20, 182, 244, 512])
 def test_two_sessions_come_up_and_carry_records_at_every_value_size(value_size_max: int) -> None:
     pair = SessionPair(value_size_max=value_size_max)

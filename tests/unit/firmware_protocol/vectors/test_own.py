@@ -69,6 +69,15 @@ def test_a_case_that_says_otherwise_fails(name: str) -> None:
     assert len(own.judge(document).failures) == len(document["cases"])
 
 
+def test_a_handshake_in_which_nothing_is_refused_fails() -> None:
+    document = json.loads(EXPORTED["handshakes.json"])
+    whole = next(vector for vector in document["vectors"] if "KK" in vector["protocol_name"])
+    case = next(case for case in document["cases"] if case["pattern"] == "KK" and case["reader"] == "responder")
+    first = whole["messages"][0]["ciphertext"]
+    tally = own.judge(document | {"vectors": [], "cases": [case | {"messages": [first]}]})
+    assert tally.failures == [case["name"]]
+
+
 def test_a_session_that_says_something_else_fails() -> None:
     document = json.loads(EXPORTED["sessions.json"])
     whole = document["cases"][0]
