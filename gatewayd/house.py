@@ -47,6 +47,7 @@ from gatewayd.store.store import StoreCode, StoreError
 from gatewayd.suspicion import Suspicion
 from gatewayd.timekeeper import TimeKeeper
 from gatewayd.trust_keeper import TrustKeeper
+from gatewayd.upkeep import Upkeep
 from gatewayd.uplink.board import Board
 from gatewayd.uplink.downlink import Downlink
 from gatewayd.uplink.ledger import Ledger
@@ -312,6 +313,7 @@ class House:
                 tasks.create_task(self.door.settle()),
                 tasks.create_task(self._presence.run()),
                 tasks.create_task(self._disk_watch().run()),
+                tasks.create_task(self._upkeep().run()),
                 tasks.create_task(supervise(self.ledger, self._heartbeat, interval_s=self.base.plan.heartbeat_s)),
                 *(tasks.create_task(link.run()) for link in self.links.values()),
             ]
@@ -320,6 +322,16 @@ class House:
             for part in parts:
                 part.cancel()
         await _write_or_tell(self.base.seams.store.run(meta.end_run))
+
+    def _upkeep(self) -> Upkeep:
+        base = self.base
+        return Upkeep(
+            clock=base.seams.clock,
+            store=base.seams.store,
+            timekeeper=base.timekeeper,
+            statements=self.statements,
+            alerts=self.alerts,
+        )
 
     def _disk_watch(self) -> DiskWatch:
         return DiskWatch(store=self.base.seams.store, alerts=self.alerts, mended=self.emergencies.hand_over)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from gatewayd.store import commands
+from gatewayd.store import commands, meta
 from gatewayd.store.store import StoreError
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from firmware_protocol.checkpoint import Checkpoint
     from gatewayd.alerts import Alerts
     from gatewayd.journal.journal import Journal, SignedAt
+    from gatewayd.store.meta import StoredTime
     from gatewayd.store.store import Store, Transaction
     from gatewayd.suspicion import Suspicion
     from gatewayd.timekeeper import TimeKeeper
@@ -55,16 +56,22 @@ class LogWatch:
         _log.info("receipt.accepted", size=checkpoint.size)
         if signed_at is not None and signed_at.boot == self._boot:
             # CLOCK_BOOTTIME of an earlier start may be that of an earlier boot: it bounds nothing now.
-            self._timekeeper.take_receipt(time_s=time_s, signed_boottime_ms=signed_at.boottime_ms)
+            believed = self._timekeeper.take_receipt(time_s=time_s, signed_boottime_ms=signed_at.boottime_ms)
+            if not believed:
+                detail = "a receipt of the central log states a time outside of what is trusted"
+                await self._alerts.alert("time.contradicted", detail)
         # Taken on the loop: the transaction runs on the writer's thread.
         before_s = self._timekeeper.interval().lo_s - SEEN_KEPT_S
         try:
-            await self._store.run(lambda tx: self._prune(tx, before_s))
+            evidence, time = self._timekeeper.evidence, self._timekeeper.to_store()
+            await self._store.run(lambda tx: self._prune(tx, before_s, time))
+            self._timekeeper.note_saved(evidence)
         except StoreError as error:
             _log.warning("store.unavailable", code=error.code)
         self._changed()
 
-    def _prune(self, tx: Transaction, seen_before_s: int) -> None:
+    def _prune(self, tx: Transaction, seen_before_s: int, time: StoredTime) -> None:
+        meta.save_time(tx, time)
         self._journal.prune(tx, self._retain_count)
         commands.prune_seen(tx, seen_before_s)
 

@@ -7,7 +7,7 @@ before it starts (`Page`), so that no thread ever looks at what another one is c
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from gatewayd.journal.events import TimeStamp
@@ -37,12 +37,16 @@ class Page:
     stored_time: StoredTime
     journal: Journal
     entropy: Entropy
+    indexes: list[int] = field(default_factory=list)
+    """Of what has been appended on it."""
 
     def append(self, event: Event) -> int:
         """Append an event and return its index; floor and anchors of time ride along."""
         meta.save_time(self.tx, self.stored_time)
         stamp = TimeStamp(lo_ms=self.time.lo_ms, hi_ms=self.time.hi_ms if self.time.trusted else None)
-        return self.journal.append(self.tx, event, time=stamp, salt=self.entropy.token(SALT_SIZE))
+        index = self.journal.append(self.tx, event, time=stamp, salt=self.entropy.token(SALT_SIZE))
+        self.indexes.append(index)
+        return index
 
 
 class Recorder:
@@ -63,10 +67,16 @@ class Recorder:
             StoreError: nothing of it was kept.
         """
         time, stored_time = self._timekeeper.interval(), self._timekeeper.to_store()
+        evidence = self._timekeeper.evidence
         journal, entropy = self._journal, self._entropy
-        result = await self._store.run(
-            lambda tx: work(Page(tx=tx, time=time, stored_time=stored_time, journal=journal, entropy=entropy))
-        )
+
+        def transact(tx: Transaction) -> tuple[T, bool]:
+            page = Page(tx=tx, time=time, stored_time=stored_time, journal=journal, entropy=entropy)
+            return work(page), bool(page.indexes)
+
+        result, has_appended = await self._store.run(transact)
+        if has_appended:
+            self._timekeeper.note_saved(evidence)
         self.grown.set()
         return result
 

@@ -91,6 +91,10 @@ class TrustedTime:
         now = self.at(boottime_ms)
         return now.trusted and now.hi_ms is not None and floor_ms > now.hi_ms
 
+    def agreed(self, floor_ms: int, boottime_ms: int) -> TrustedTime:
+        """Begin anew at `floor_ms`, which two roles have stated against what was trusted; nothing bounds it above."""
+        return TrustedTime(lo_ms=max(floor_ms, BUILD_TIME_MS), at_boottime_ms=boottime_ms)
+
     def with_receipt(self, *, time_s: int, signed_boottime_ms: int, boottime_ms: int) -> TrustedTime:
         """Bound the time by the central log's signature over our own checkpoint.
 
@@ -98,13 +102,12 @@ class TrustedTime:
         in `[time_s, time_s + 1 s + elapsed]`. The narrower of this and what is known stands; where the
         two do not meet, a trusted interval is kept and an untrusted one is replaced.
         """
-        elapsed_ms = max(0, boottime_ms - signed_boottime_ms)
-        fresh = TrustedTime(
-            lo_ms=max(time_s * 1_000, BUILD_TIME_MS),
-            hi_ms=(time_s + 1) * 1_000 + elapsed_ms + -(-elapsed_ms * DRIFT_PPM // 1_000_000),
-            at_boottime_ms=boottime_ms,
-        )
-        return self._meet(fresh, boottime_ms)
+        return self._meet(_bounded(time_s, signed_boottime_ms, boottime_ms), boottime_ms)
+
+    def is_past(self, *, time_s: int, signed_boottime_ms: int, boottime_ms: int) -> bool:
+        """Tell whether a receipt ends before what is proven: the clock of the central log, or ours, is wrong."""
+        bounded = _bounded(time_s, signed_boottime_ms, boottime_ms)
+        return bounded.hi_ms is not None and bounded.hi_ms < self.at(boottime_ms).lo_ms
 
     def with_anchor(self, *, lo_ms: int, hi_ms: int, elapsed_ms: int, boottime_ms: int) -> TrustedTime:
         """Restore an interval that was trusted when a lock's uptime was `elapsed_ms` smaller than now."""
@@ -121,3 +124,12 @@ class TrustedTime:
         if lo_ms > hi_ms:
             return self if now.trusted else replace(fresh, lo_ms=max(now.lo_ms, fresh.lo_ms))
         return TrustedTime(lo_ms=lo_ms, hi_ms=hi_ms, at_boottime_ms=boottime_ms)
+
+
+def _bounded(time_s: int, signed_boottime_ms: int, boottime_ms: int) -> TrustedTime:
+    elapsed_ms = max(0, boottime_ms - signed_boottime_ms)
+    return TrustedTime(
+        lo_ms=max(time_s * 1_000, BUILD_TIME_MS),
+        hi_ms=(time_s + 1) * 1_000 + elapsed_ms + -(-elapsed_ms * DRIFT_PPM // 1_000_000),
+        at_boottime_ms=boottime_ms,
+    )

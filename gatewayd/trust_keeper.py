@@ -230,7 +230,7 @@ class TrustKeeper:
             raise
         if state is None:
             return
-        believed = self._timekeeper.take_floor(state.iat_s)
+        believed = self._timekeeper.take_floor(state.iat_s, Role.STATUS)
         await self._recorder.run(lambda page: self._save_state(page, data, state, keyset, believed=believed))
         self.state, self._state_raw, self._is_current = state, data, True
 

@@ -10,6 +10,7 @@ from firmware_protocol.chains import verify_keyset
 from firmware_protocol.constants import OWNER_EPOCH_STEP_MAX
 from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.orders import PairingOrder
+from firmware_protocol.vocabulary import Role
 from gatewayd.access.trust import newer_state, own_authority
 from gatewayd.journal.events import AuthorityUpdated
 from gatewayd.provisioning.papers import Findings, ProvisioningError, check_authorities, check_homes
@@ -149,7 +150,7 @@ class _Intake:
         )
         if given is not None:
             trust.save_authority_state(self.tx, raw, given.keyset_version, given.seq)
-            self.timekeeper.take_floor(given.iat_s)
+            self.timekeeper.take_floor(given.iat_s, Role.STATUS)
             self._saved(f"state {given.keyset_version}/{given.seq}")
             self._journal(AuthorityUpdated(kind="state", keyset_version=keyset.version, seq=given.seq))
         elif held is not None and len(self.findings.problems) == problem_count:
@@ -175,7 +176,7 @@ class _Intake:
         locks.save_lock_home(self.tx, home)
         if held is None or held.owner_epoch < home.owner_epoch:
             locks.save_paired_at(self.tx, home.lock_id, self.paired_at)
-            self.timekeeper.take_floor(_order_of(home).iat_s)
+            self.timekeeper.take_floor(_order_of(home).iat_s, Role.PAIRING)
         self._saved(f"{name}, owner epoch {home.owner_epoch}")
 
     def _saved(self, name: str) -> None:

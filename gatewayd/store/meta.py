@@ -83,6 +83,17 @@ def load_time(tx: Transaction) -> StoredTime | None:
     )
 
 
+def lower_floor(tx: Transaction, floor_ms: int) -> None:
+    """Let time begin anew at `floor_ms`, by order of the root authority.
+
+    Whatever was counted on the clock that was wrong would else lie in the future and shut the door until then.
+    """
+    tx.execute("UPDATE gateway SET time_floor_ms = ?, time_anchors = '{}'", (floor_ms,))
+    tx.execute("DELETE FROM buckets")
+    tx.execute("DELETE FROM lockouts")
+    tx.execute("UPDATE grant_uses SET episode_ms = NULL, movement_count = 0")
+
+
 def save_time(tx: Transaction, time: StoredTime) -> None:
     """Keep the time; an earlier floor than the one held is not taken, because time never goes back."""
     anchors = {

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from firmware_protocol.vocabulary import Role
 from gatewayd.store.meta import StoredTime, TimeAnchor
 from gatewayd.timekeeper import ANCHOR_SLACK_MS, TimeKeeper
 from gatewayd.timekeeping import BUILD_TIME_MS, Instant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LOCK = bytes(8)
 TRUTH_S = BUILD_TIME_MS // 1_000 + 5_000_000
@@ -86,8 +91,8 @@ def test_an_anchor_is_stored_only_from_trusted_time() -> None:
 def test_a_signed_floor_raises_the_lower_bound_and_a_leap_beyond_trusted_time_is_told() -> None:
     clock = SettableClock()
     keeper = trusted_keeper(clock)
-    assert keeper.take_floor(TRUTH_S)
-    assert not keeper.take_floor(TRUTH_S + 3_600)
+    assert keeper.take_floor(TRUTH_S, Role.STATUS)
+    assert not keeper.take_floor(TRUTH_S + 3_600, Role.STATUS)
     assert keeper.interval().lo_ms == TRUTH_S * 1_000
 
 
@@ -95,6 +100,108 @@ def test_a_stolen_providers_clock_cannot_brick_a_home_because_only_named_roles_r
     """Grants and commands have no way in: the keeper takes floors from its caller for states and keysets only."""
     clock = SettableClock()
     keeper = TimeKeeper(clock=clock, stored=None)
-    assert keeper.take_floor(TRUTH_S)
+    assert keeper.take_floor(TRUTH_S, Role.STATUS)
     assert keeper.interval().lo_ms == TRUTH_S * 1_000
     assert not keeper.interval().trusted
+
+
+# Against what is trusted.
+
+AHEAD_S = TRUTH_S + 86_400
+
+
+def test_one_role_alone_moves_no_trusted_time_however_often_it_says_so() -> None:
+    keeper = trusted_keeper(SettableClock())
+    for _ in range(3):
+        assert not keeper.take_floor(AHEAD_S, Role.STATUS)
+    assert keeper.interval().trusted
+    assert keeper.interval().lo_s == TRUTH_S
+
+
+def test_two_roles_that_agree_are_believed_as_far_as_both_go_and_nothing_bounds_that_above() -> None:
+    keeper = trusted_keeper(SettableClock())
+    assert not keeper.take_floor(AHEAD_S + 50, Role.STATUS)
+    assert keeper.take_floor(AHEAD_S, Role.PAIRING)
+    assert (keeper.interval().lo_s, keeper.interval().hi_s) == (AHEAD_S, None)
+
+
+def test_a_second_role_within_what_is_trusted_agrees_with_nobody_outside() -> None:
+    keeper = trusted_keeper(SettableClock())
+    assert not keeper.take_floor(AHEAD_S, Role.STATUS)
+    assert keeper.take_floor(TRUTH_S, Role.PAIRING)
+    assert keeper.interval().trusted
+
+
+def test_a_receipt_that_a_second_role_bears_out_makes_the_new_time_trusted() -> None:
+    clock = SettableClock()
+    keeper = trusted_keeper(clock)
+    assert not keeper.take_floor(AHEAD_S, Role.STATUS)
+    assert keeper.take_receipt(time_s=AHEAD_S + 1, signed_boottime_ms=clock.boottime_ms)
+    assert keeper.interval().trusted
+    assert keeper.interval().lo_s == AHEAD_S + 1
+
+
+def test_attack_a_receipt_alone_outside_of_trusted_time_is_told_and_moves_nothing() -> None:
+    clock = SettableClock()
+    keeper = trusted_keeper(clock)
+    clock.boottime_ms += 10_000
+    assert not keeper.take_receipt(time_s=AHEAD_S, signed_boottime_ms=clock.boottime_ms)
+    assert not keeper.take_receipt(time_s=TRUTH_S - 100, signed_boottime_ms=clock.boottime_ms)
+    assert keeper.interval().trusted
+    assert keeper.interval().lo_s == TRUTH_S + 9
+
+
+def test_root_alone_lowers_the_floor_and_a_lock_that_remembers_better_does_not_bring_it_back() -> None:
+    clock = SettableClock()
+    keeper = TimeKeeper(clock=clock, stored=StoredTime(floor_ms=AHEAD_S * 1_000, anchors={}))
+    keeper.take_receipt(time_s=AHEAD_S, signed_boottime_ms=clock.boottime_ms)
+    keeper.take_lock_clock(LOCK, boot=3, up_ms=1_000, instant=clock.now())
+    keeper.to_store()
+    keeper.lower(TRUTH_S)
+    assert (keeper.interval().lo_s, keeper.interval().hi_s) == (TRUTH_S, None)
+    keeper.take_lock_clock(LOCK, boot=3, up_ms=1_000, instant=clock.now())
+    assert keeper.interval().lo_s == TRUTH_S
+
+
+def test_root_lowers_nothing_below_the_build() -> None:
+    keeper = TimeKeeper(clock=SettableClock(), stored=None)
+    keeper.lower(5)
+    assert keeper.interval().lo_ms == BUILD_TIME_MS
+
+
+# What is written.
+
+
+def is_unsaved_after(act: Callable[[TimeKeeper], object], clock: SettableClock, keeper: TimeKeeper) -> bool:
+    keeper.note_saved(keeper.evidence)
+    clock.boottime_ms += 60_000
+    act(keeper)
+    return keeper.is_unsaved
+
+
+def test_only_evidence_that_moves_the_interval_asks_to_be_saved() -> None:
+    clock = SettableClock()
+    keeper = trusted_keeper(clock)
+    up_ms = {"now": 1_000}
+
+    def hear_lock(hearing: TimeKeeper) -> None:
+        up_ms["now"] += 60_000
+        hearing.take_lock_clock(LOCK, boot=3, up_ms=up_ms["now"], instant=clock.now())
+        hearing.to_store()
+
+    assert not is_unsaved_after(lambda _: None, clock, keeper)
+    assert not is_unsaved_after(hear_lock, clock, keeper)
+    assert not is_unsaved_after(hear_lock, clock, keeper)
+    assert not is_unsaved_after(lambda each: each.take_floor(TRUTH_S, Role.STATUS), clock, keeper)
+    later_s = TRUTH_S + 5 * 60
+    assert is_unsaved_after(
+        lambda each: each.take_receipt(time_s=later_s, signed_boottime_ms=clock.boottime_ms), clock, keeper
+    )
+
+
+def test_evidence_that_came_while_it_was_saved_is_still_unsaved() -> None:
+    keeper = TimeKeeper(clock=SettableClock(), stored=None)
+    before = keeper.evidence
+    keeper.take_floor(TRUTH_S, Role.STATUS)
+    keeper.note_saved(before)
+    assert keeper.is_unsaved
