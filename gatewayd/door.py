@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import structlog
 
@@ -29,7 +29,7 @@ from gatewayd.store import commands
 from gatewayd.store.store import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from firmware_protocol.chains import VerifiedBundle
     from gatewayd.access.freshness import Epoch
@@ -110,6 +110,8 @@ class Door:
         self._emergencies = emergencies
         self._denials = denials
         self._links = links
+        self._owed: dict[bytes, asyncio.Queue[tuple[_Intent, int]]] = {}
+        """By lock: commands whose outcome it has not told, with its number for them."""
 
     async def __call__(self, submission: Submission, responder: Responder) -> None:
         """Tell the whole story of one command; returns when its last answer has been handed over."""
@@ -156,14 +158,20 @@ class Door:
         return await self._emergencies.decide(asked, error)
 
     async def settle(self) -> None:
-        """Close the intents that an earlier run left open: ask the lock, never move again (law 2).
+        """Close the intents that are left open, by an earlier run or by a lock that could not be asked, for ever.
 
-        Waits for each lock for as long as it takes; a lock that never comes back keeps its intents open.
+        The lock is asked and never moved again (law 2), for as long as it takes; one that never comes back keeps its
+        intents open.
         """
-        intents = await self._open_intents()
+        for intent in await self._open_intents():
+            if intent.command_seq is not None:
+                self._owe(_Intent.of(intent), intent.command_seq)
         async with asyncio.TaskGroup() as tasks:
             for lock_id, link in self._links.items():
-                tasks.create_task(self._settle_lock(link, [each for each in intents if each.lock_id == lock_id]))
+                tasks.create_task(self._settle_lock(link, self._owed.setdefault(lock_id, asyncio.Queue())))
+
+    def _owe(self, intent: _Intent, command_seq: int) -> None:
+        self._owed.setdefault(intent.lock_id, asyncio.Queue()).put_nowait((intent, command_seq))
 
     async def _open_intents(self) -> tuple[SeenCommand, ...]:
         while True:
@@ -173,15 +181,17 @@ class Door:
                 _log.error("store.unavailable", code=error.code)
                 await asyncio.sleep(SETTLE_RETRY_S)
 
-    async def _settle_lock(self, link: BoltMover, intents: Sequence[SeenCommand]) -> None:
-        for intent in intents:
-            if intent.command_seq is None:
-                continue
+    async def _settle_lock(self, link: BoltMover, owed: asyncio.Queue[tuple[_Intent, int]]) -> NoReturn:
+        while True:
+            intent, command_seq = await owed.get()
             await link.wait_ready()
-            outcome = await link.query(intent.command_seq)
+            outcome = await link.query(command_seq)
+            if not outcome.asked:
+                self._owe(intent, command_seq)
+                continue
             _log.warning("command.settled", code=outcome.code.dotted, command_id=intent.command_id.hex())
             try:
-                await self._recorder.run(partial(self._conclude, intent=_Intent.of(intent), outcome=outcome, late=True))
+                await self._recorder.run(partial(self._conclude, intent=intent, outcome=outcome, late=True))
             except StoreError as error:
                 _log.error("store.unavailable", code=error.code, lock=intent.lock_id.hex())
 
@@ -241,6 +251,8 @@ class Door:
         intent = _Intent.of(asked)
         if decided.without_disk:
             return await self._conclude_without_disk(asked, intent, outcome)
+        if not outcome.asked:
+            self._owe(intent, move.command_seq)  # the sender hears the honest unknown, and the journal is corrected
         try:
             return await self._recorder.run(partial(self._conclude, intent=intent, outcome=outcome, late=False))
         except StoreError as error:
@@ -260,7 +272,9 @@ class Door:
         receipt = self._outcome_receipt(
             page.time, intent, outcome, page.append(_outcome_event(intent, outcome, late=late))
         )
-        commands.record_receipt(page.tx, intent.kid, intent.command_id, receipt, outcome.code.wire, closed=True)
+        commands.record_receipt(
+            page.tx, intent.kid, intent.command_id, receipt, outcome.code.wire, closed=outcome.asked
+        )
         if not outcome.code.may_have_executed:
             commands.give_back_use(page.tx, intent.kid, intent.command_id)
         return receipt

@@ -28,6 +28,7 @@ back-offs and a connection. The sender waits for it, and the journal can be corr
 INQUIRY_PAUSE_MS: Final = 500
 """Between two questions while the motor still runs, or the lock is busy."""
 NOBODY_KNOWS: Final = MoveOutcome(code=Code.MAY_HAVE_EXECUTED, bolt=Bolt.UNKNOWN)
+NOT_ASKED: Final = MoveOutcome(code=Code.MAY_HAVE_EXECUTED, bolt=Bolt.UNKNOWN, asked=False)
 
 _log = structlog.get_logger()
 
@@ -172,7 +173,7 @@ class Moves:
                     if outcome is not None:
                         return outcome
         except TimeoutError:
-            return NOBODY_KNOWS
+            return NOT_ASKED
         finally:
             self._moved()
 

@@ -55,6 +55,8 @@ class MoveOutcome:
     """Where the bolt was then; UNKNOWN where nobody said."""
     lock_log_seq: int | None = None
     """The record of the lock's log that tells it."""
+    asked: bool = True
+    """False: the lock could not be asked, and may still tell."""
 
 
 class BoltMover(Protocol):

@@ -16,18 +16,18 @@ from firmware_protocol.session import GatewaySession
 from gatewayd.errors import GatewayError
 from gatewayd.link.attendance import Attendance
 from gatewayd.link.budget import ConnectBudget
-from gatewayd.link.faults import CloneSuspected, LinkFault, LinkLost, Relieved, SessionWornOut
+from gatewayd.link.faults import LinkFault, LinkLost, Relieved, SessionWornOut
 from gatewayd.link.ladder import LockRungs
 from gatewayd.link.lock_client import LockClient
 from gatewayd.link.log_transfer import LogTransfer
 from gatewayd.link.machine import LinkEvent, LinkState, next_state
 from gatewayd.link.moves import Hurry, Moves
-from gatewayd.link.outages import Outages
 from gatewayd.link.patience import Patience
 from gatewayd.link.ports import LinkStatus
 from gatewayd.link.radio import RadioCode, RadioError
 from gatewayd.link.relay_channel import RelayChannels
 from gatewayd.link.slots import ROUND_MS
+from gatewayd.link.troubles import Troubles
 from gatewayd.stopping import run_apart
 
 if TYPE_CHECKING:
@@ -53,8 +53,6 @@ STEADY_MS: Final = 60_000
 """A link that stood for so long has shown that the lock can be kept: its loss starts with a short back-off again."""
 HELD_MS: Final = 60_000
 """A lock that is not heard, and when last heard, at most so long ago, had a phone, is held by a phone."""
-NOT_DOWN: Final = frozenset({RadioCode.HELD.value, Code.BUSY.dotted})
-"""Faults of a link to a lock that is there and has no time."""
 
 _log = structlog.get_logger()
 
@@ -88,6 +86,7 @@ class LinkSupervisor:
         self._hurry = Hurry()
         self._budget = ConnectBudget(clock.now().monotonic_ms)
         self._rungs = LockRungs()
+        self._troubles = Troubles(lock_id=target.lock_id, ledger=ledger, listener=listener, clock=clock)
         self._patience = Patience(
             address=target.address,
             radio=self._radio,
@@ -109,9 +108,8 @@ class LinkSupervisor:
             slots=adapter.slots,
         )
         self._moves = Moves(
-            clock=clock, hurry=self._hurry, moved=self._attendance.state_due.set, why_down=self._why_down
+            clock=clock, hurry=self._hurry, moved=self._attendance.state_due.set, why_down=self._troubles.why_down
         )
-        self._outages = Outages(lock_id=target.lock_id, ledger=ledger, listener=listener, clock=clock)
         self._acts: Mapping[LinkState, Callable[[], Awaitable[LinkEvent]]] = {
             LinkState.SCANNING: self._scan,
             LinkState.QUEUEING: self._queue,
@@ -124,14 +122,9 @@ class LinkSupervisor:
         }
         self._state = LinkState.IDLE
         self._since = clock.now()
-        self._failure_count = 0
         self._connect_count = 0
-        self._fault: GatewayError | RadioError | None = None
-        """What ended the last try; None where nothing was wrong."""
-        self._fault_code: str | None = None
         self._rest_until_ms: int | None = None
         """When the next visit is due, where others had to be given room."""
-        self._suspected = False
         self._sighting: Sighting | None = None
         self._sighted_ms = 0
         self._link: LockLink | None = None
@@ -153,8 +146,8 @@ class LinkSupervisor:
             lock_id=self._target.lock_id,
             state=self._state,
             since=self._since,
-            failure_count=self._failure_count,
-            last_fault=self._fault_code,
+            failure_count=self._troubles.count,
+            last_fault=self._troubles.code,
             rssi_dbm=None if self._sighting is None else self._sighting.rssi_dbm,
             connect_count=self._connect_count,
             connect_hour_count=self._budget.hour_count(now_ms),
@@ -203,14 +196,14 @@ class LinkSupervisor:
             # Cancelled, or a bug: either way no link may be left that nobody watches.
             await self._drop()
             self._enter(LinkEvent.STOPPED)
-            self._outages.show_down(Code.LINK_DOWN.dotted)
+            self._troubles.outages.show_down(Code.LINK_DOWN.dotted)
 
     async def _act(self) -> LinkEvent:
         """Do what the state stands for, and return what ended it."""
         try:
             return await self._acts[self._state]()
         except (GatewayError, RadioError) as fault:
-            await self._note_fault(fault)
+            await self._troubles.note_fault(fault, self._state)
             return LinkEvent.FAULTED
 
     def _enter(self, event: LinkEvent) -> None:
@@ -305,10 +298,9 @@ class LinkSupervisor:
 
     async def _serve(self) -> LinkEvent:
         client = self._live_client()
-        self._suspected = False
         self._rungs.note_proof()
         await self._adapter.recovery.note_up(self._target.lock_id)
-        await self._outages.note_up(session_ctr=self._session_ctr or 0)
+        await self._troubles.note_up(session_ctr=self._session_ctr or 0)
         self._moves.attach(client)
         self._ready.set()
         fault: LinkFault | None = None
@@ -321,7 +313,7 @@ class LinkSupervisor:
             self._ready.clear()
             self._adapter.recovery.note_down(self._target.lock_id)
         if self._clock.now().monotonic_ms - self._since.monotonic_ms >= STEADY_MS:
-            self._failure_count = 0
+            self._troubles.count = 0
         if isinstance(fault, SessionWornOut):
             return LinkEvent.RENEWAL_DUE
         if isinstance(fault, Relieved):
@@ -358,13 +350,11 @@ class LinkSupervisor:
         rest_until_ms, self._rest_until_ms = self._rest_until_ms, None
         if rest_until_ms is not None:
             return await self._patience.rest(rest_until_ms - self._clock.now().monotonic_ms)
-        fault, self._fault = self._fault, None
-        if fault is None:
+        count, code = self._troubles.count, self._troubles.take()
+        if code is None:
             return await self._patience.back_off(0, None)
-        await self._adapter.recovery.climb(
-            self._rungs, address=self._address(), failure_count=self._failure_count, code=fault.code
-        )
-        return await self._patience.back_off(self._failure_count, fault.code)
+        await self._adapter.recovery.climb(self._rungs, address=self._address(), failure_count=count, code=code)
+        return await self._patience.back_off(count, code)
 
     # What is known of the lock and of the last try.
 
@@ -382,19 +372,6 @@ class LinkSupervisor:
     def _had_phone(self) -> bool:
         sighting, age_ms = self._sighting, self._clock.now().monotonic_ms - self._sighted_ms
         return sighting is not None and sighting.phone_waiting and age_ms <= HELD_MS
-
-    def _why_down(self) -> Code:
-        return Code.BUSY if self._fault_code in NOT_DOWN else Code.LINK_DOWN
-
-    async def _note_fault(self, fault: GatewayError | RadioError) -> None:
-        self._failure_count += 1
-        self._fault, self._fault_code = fault, fault.code
-        log = _log.warning if self._failure_count == 1 else _log.debug
-        log("link.lost", lock=self._target.lock_id.hex(), code=fault.code, detail=fault.detail, state=self._state.value)
-        await self._outages.note_fault(fault.code)
-        if isinstance(fault, CloneSuspected) and not self._suspected:
-            self._suspected = True  # not with every reconnection
-            await self._listener.on_alert(self._target.lock_id, Code.CLONE_SUSPECT, fault.detail)
 
     def _live_client(self) -> LockClient:
         assert self._client is not None  # noqa: S101 - for mypy: there is one from DISCOVERING to DROPPING

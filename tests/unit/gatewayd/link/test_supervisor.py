@@ -443,13 +443,13 @@ def test_a_full_disk_keeps_no_lock_out_of_reach() -> None:
 # Attacks.
 
 
-def test_attack_a_lock_without_the_pinned_key_is_never_ready_and_no_alarm() -> None:
+def test_attack_a_lock_without_the_pinned_key_is_never_ready_and_one_alarm() -> None:
     async def story() -> None:
         home = LinkHome()
         home.link = home.make_link(lock_key=KeyPair.from_private(bytes([7]) * 32).public)
         async with home.running(ready=False) as link:
             await asyncio.sleep(600)
-            assert (home.diary.doors, home.diary.alerts, home.lock.is_live) == ([], [], False)
+            assert (home.diary.doors, home.diary.alerts, home.lock.is_live) == ([], [Code.DENIED], False)
             assert link.status.connect_count > 10
 
     run_virtual(story())
