@@ -1,4 +1,6 @@
-"""Signed notes, checkpoints and cosignatures as C2SP specifies them (signed-note, tlog-checkpoint, tlog-cosignature).
+"""Signed notes, checkpoints and cosignatures (docs/protocol.md §13) as C2SP specifies them.
+
+The pages are signed-note, tlog-checkpoint and tlog-cosignature.
 
 The gateway states its journal in a checkpoint that it signs; the central log answers with a cosignature over
 the same checkpoint: that is the receipt. Only Ed25519 (types 0x01 and 0x04). Where C2SP leaves room we are

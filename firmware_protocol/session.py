@@ -114,13 +114,21 @@ class GatewaySession(LinkSession[LockHello]):
         self._queue(FragmentKind.PLAIN, self._hello)
 
     def resume(self, session_ctr: int) -> None:
-        """Number this session after what the lock has proven, from a block that was reserved durably before."""
+        """Number this session after what the lock has proven, from a block that was reserved durably before.
+
+        Raises:
+            LocalProtocolError: it has a number, or the lock has proven nothing yet.
+        """
         if self.state is not SessionState.UNCONFIRMED or self._session_ctr is not None:
             raise LocalProtocolError("this session has its number")
         self._session_ctr = session_ctr
 
     def confirm(self, *, utc_lo_s: int | None, utc_hi_s: int | None) -> None:
-        """Make the session live, and give the lock the time where it is trusted."""
+        """Make the session live, and give the lock the time where it is trusted: UTC seconds, both or neither.
+
+        Raises:
+            LocalProtocolError: not after LinkAuthenticated, or the session has no number yet.
+        """
         if self.state is not SessionState.UNCONFIRMED or self._session_ctr is None:
             raise LocalProtocolError(f"nothing to confirm in {self.state.name}")
         self._seal(Confirm(session_ctr=self._session_ctr, utc_lo_s=utc_lo_s, utc_hi_s=utc_hi_s), 0)
