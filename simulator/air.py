@@ -13,11 +13,11 @@ import contextlib
 import json
 import signal
 import sys
-from typing import TYPE_CHECKING, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from bumble import hci, ll
 from bumble.controller import Connection, Controller
-from bumble.core import InvalidArgumentError
+from bumble.core import InvalidArgumentError, PhysicalTransport
 from bumble.link import LocalLink
 from bumble.transport.common import StreamPacketSink, StreamPacketSource
 
@@ -27,8 +27,24 @@ if TYPE_CHECKING:
 HOST: Final = "127.0.0.1"
 ACL_PACKET_SIZE: Final = 251
 """Longest data packet of the controllers, in bytes: the data length extension, so an MTU of 247 is one packet."""
+PUBLIC_ADDRESS: Final = "00:1A:7D:DA:71:{:02X}"
+"""The public address of each radio, by its number. Only a host that sets no address of its own goes by it."""
 SUPERVISION_MS: Final = 200
 """A link whose other end is missing for two such periods is dropped at this end too."""
+
+
+class AirLink(LocalLink):
+    """Bumble's link, for radios that connect by their public address too, as those of gateways do."""
+
+    def send_acl_data(
+        self, sender_controller: Controller, destination_address: hci.Address, transport: PhysicalTransport, data: bytes
+    ) -> None:
+        """Deliver `data` as from the address by which the receiver knows this connection."""
+        receiver = self.find_le_controller(destination_address)
+        connection = sender_controller.le_connections.get(destination_address)
+        # Gone on either side: on the air, too, such data reaches nobody.
+        if receiver is not None and connection is not None:
+            asyncio.get_running_loop().call_soon(receiver.on_link_acl_data, connection.self_address, transport, data)
 
 
 class AirController(Controller):
@@ -42,6 +58,12 @@ class AirController(Controller):
         | hci.LeFeatureMask.LL_PRIVACY
     )
     le_acl_data_packet_length = ACL_PACKET_SIZE
+    reported: set[tuple[hci.Address, bytes]]
+    """What this scan has reported."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - Bumble's
+        super().__init__(*arguments, **options)
+        self.reported = set()
 
     def on_hci_le_create_connection_cancel_command(
         self, _command: hci.HCI_LE_Create_Connection_Cancel_Command
@@ -64,6 +86,22 @@ class AirController(Controller):
             )
         )
         return hci.HCI_StatusReturnParameters(hci.HCI_ErrorCode.SUCCESS)
+
+    def on_hci_le_set_scan_enable_command(
+        self, command: hci.HCI_LE_Set_Scan_Enable_Command
+    ) -> hci.HCI_StatusReturnParameters:
+        """Begin or end a scan, in which nothing has been reported yet."""
+        self.reported.clear()
+        return super().on_hci_le_set_scan_enable_command(command)
+
+    def on_advertising_pdu(self, pdu: ll.AdvInd | ll.AdvExtInd) -> None:
+        """Report an advertisement, in a scan without duplicates once: a host may be slow."""
+        was_scanning, key = self.le_scan_enable, (pdu.advertiser_address, pdu.data)
+        if self.filter_duplicates and key in self.reported:
+            self.le_scan_enable = False
+        self.reported.add(key)
+        super().on_advertising_pdu(pdu)
+        self.le_scan_enable = was_scanning
 
     def on_hci_reset_command(self, command: hci.HCI_Reset_Command) -> hci.HCI_StatusReturnParameters:
         """Forget what the host had set up."""
@@ -96,7 +134,11 @@ class HciClient(StreamPacketSource):
         self._transport = cast("asyncio.Transport", transport)
         self._port.take_over(self)
         self._controller = AirController(
-            self._port.name, host_source=self, host_sink=StreamPacketSink(self._transport), link=self._port.link
+            self._port.name,
+            host_source=self,
+            host_sink=StreamPacketSink(self._transport),
+            link=self._port.link,
+            public_address=self._port.public_address,
         )
 
     def connection_lost(self, _error: Exception | None) -> None:
@@ -117,9 +159,10 @@ class HciClient(StreamPacketSource):
 class HciPort:
     """A listening port: the place of one radio. It serves one client at a time, the newest."""
 
-    def __init__(self, name: str, link: LocalLink) -> None:
-        self.name = name
+    def __init__(self, number: int, link: AirLink) -> None:
+        self.name = f"radio {number}"
         self.link = link
+        self.public_address = PUBLIC_ADDRESS.format(number)
         self._client: HciClient | None = None
         self._server: asyncio.Server | None = None
 
@@ -152,14 +195,14 @@ class Air:
 
     def __init__(self, ports: list[int]) -> None:
         self.ports = ports
-        self._link = LocalLink()  # type: ignore[no-untyped-call]  # Bumble gives it no annotations
+        self._link = AirLink()  # type: ignore[no-untyped-call]  # Bumble gives it no annotations
         self._hci_ports: list[HciPort] = []
         self._supervision: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Open all ports; `ports` then holds those that were chosen."""
         for index, port in enumerate(self.ports):
-            hci_port = HciPort(f"radio {index}", self._link)
+            hci_port = HciPort(index, self._link)
             self._hci_ports.append(hci_port)
             self.ports[index] = await hci_port.listen(port)
         self._supervision = asyncio.create_task(self._supervise())
