@@ -84,8 +84,14 @@ def _telling(stage: Stage) -> Iterator[None]:
         stage.teller.fault(f"the scene ended early: {type(error).__name__}: {error}")
 
 
-async def _play(world: World, people: People, teller: Teller) -> tuple[Ledger, Summary]:
-    """Set up, tell the story, and return what came of it."""
+async def play(
+    world: World, people: People, teller: Teller, *, story_s_max: float = STORY_S_MAX
+) -> tuple[Ledger, Summary]:
+    """Set up, tell the story, and return what came of it.
+
+    Raises:
+        ProcessError: the world did not come up.
+    """
     ledger = Ledger(on_broken=teller.broken)
     summary = Summary(broker=world.broker_name, mqtt=world.mqtt.value)
     await world.set_up(now_s=people.now_s)
@@ -97,10 +103,10 @@ async def _play(world: World, people: People, teller: Teller) -> tuple[Ledger, S
             world=world, people=people, door=door, phones=phones, teller=teller, ledger=ledger, summary=summary
         )
         try:
-            async with asyncio.timeout(STORY_S_MAX):
+            async with asyncio.timeout(story_s_max):
                 await _tell_story(stage)
         except TimeoutError:
-            teller.fault(f"the story was given up after {STORY_S_MAX:.0f} s")
+            teller.fault(f"the story was given up after {story_s_max:.0f} s")
     summary.story_ms = teller.elapsed_ms
     return ledger, summary
 
@@ -112,7 +118,7 @@ async def _run(arguments: argparse.Namespace, mosquitto: str | None, mqtt: MqttV
     people = People(office, office.home("Oak Street 12"), now_s=int(time.time()))
     world = World(HomeFiles(root=root), office, people.home, mosquitto=mosquitto, mqtt=mqtt)
     try:
-        ledger, summary = await _play(world, people, teller)
+        ledger, summary = await play(world, people, teller)
         teller.finish(ledger, summary)
         if not ledger.all_held:
             teller.hint(f"the daemon's last words:\n{world.gateway.tail()}")

@@ -50,8 +50,13 @@ class World:
         self.broker_name = "embedded" if mosquitto is None else "mosquitto"
         self.broker_port = free_port()
         self.lock_address = ""
+        self.gateway_radio = ""
+        """HCI transport of the gateway."""
         self.phone_radios: tuple[str, str] = ("", "")
         """HCI transports of two phones."""
+        self.lock_options: tuple[str, ...] = ()
+        """More options of the lock's process, from its next start on."""
+        self._lock_radio = ""
         self._mosquitto = mosquitto
         self._motor_ms = motor_ms
         python = sys.executable
@@ -59,7 +64,7 @@ class World:
         self.broker = self._child("broker", *self._broker_command())
         self.gateway = self._child("gateway", python, "-m", "gatewayd", "run", "--config", str(files.config))
         self.central = self._child("central", *self._central_command())
-        self.lock = self._child("lock", *self._lock_command(""))
+        self.lock = self._child("lock", *self._lock_command())
 
     # Setting up and down.
 
@@ -72,12 +77,12 @@ class World:
         self.files.log("air").parent.mkdir(parents=True, exist_ok=True)
         await self.air.start()
         hci = [f"tcp-client:127.0.0.1:{port}" for port in (await self.air.ready())["ports"]]
-        self.phone_radios = (hci[2], hci[3])
+        self.gateway_radio, self.phone_radios = hci[0], (hci[2], hci[3])
         write_home(
             self.files, self.office, self.home, now_s=now_s, hci=hci[0], broker_port=self.broker_port, mqtt=self.mqtt
         )
         self._write_broker_config()
-        self.lock = self._child("lock", *self._lock_command(hci[1]))
+        self._lock_radio = hci[1]
         await asyncio.gather(self.start_lock(), self.broker.start())
         await wait_listening(self.broker_port)
         await asyncio.gather(self.central.start(), self._provision())
@@ -89,6 +94,7 @@ class World:
         Raises:
             ProcessError: it does not come up.
         """
+        self.lock = self._child("lock", *self._lock_command())
         await self.lock.start()
         self.lock_address = (await self.lock.ready())["address"]
 
@@ -181,11 +187,12 @@ class World:
             lines.append("user root")  # else it drops to a user who may not read this folder
         (self.files.root / "mosquitto.conf").write_text("\n".join(lines) + "\n")
 
-    def _lock_command(self, hci: str) -> tuple[str, ...]:
-        files = self.files
+    def _lock_command(self) -> tuple[str, ...]:
+        files, transport = self.files, self._lock_radio
         return (
-            *(sys.executable, "-m", "simulator", "lock", "--transport", hci, "--motor-ms", str(self._motor_ms)),
+            *(sys.executable, "-m", "simulator", "lock", "--transport", transport, "--motor-ms", str(self._motor_ms)),
             *("--home", str(files.lock_keys), "--flash", str(files.lock_flash), "--control", str(files.lock_socket)),
+            *self.lock_options,
         )
 
     def _central_command(self) -> tuple[str, ...]:

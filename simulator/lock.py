@@ -44,6 +44,8 @@ class SimulatedLock:
         self._firmware: Firmware | None = None
         self._gateway_pipe: FaultyPipe | None = None
         self._phone_pipes: dict[int, Pipe] = {}
+        self.accepted_ms_max: int | None = None
+        """Longest time from the last value of a command to the sending of CommandAccepted, on this lock's own clock."""
         if is_powered:
             self.power_on()
 
@@ -129,7 +131,10 @@ class SimulatedLock:
 
     def gateway_value(self, value: bytes) -> None:
         """See `PeripheralHandler`."""
+        last, since_ms = self.flash.last_command, self.up_ms
         self._run(lambda firmware: firmware.gateway_value(value))
+        if self.flash.last_command is not last and self.is_powered:
+            self.accepted_ms_max = max(self.up_ms - since_ms, self.accepted_ms_max or 0)
 
     def gateway_disconnected(self) -> None:
         """See `PeripheralHandler`."""

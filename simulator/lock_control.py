@@ -65,6 +65,7 @@ class LockControl:
             "session_ctr": flash.values.session_ctr,
             "command_seq": 0 if last is None else last.seq,
             "command_code": None if last is None else last.code.dotted,
+            "accepted_ms_max": self._lock.accepted_ms_max,
             "log": {
                 "log_id": flash.values.log_id.hex(),
                 "first_seq": flash.first_seq,

@@ -17,7 +17,7 @@ from simulator.lock import SimulatedLock
 from simulator.lock_control import serve_control
 from simulator.lock_keys import LockKeys
 from simulator.mechanics import MOTOR_MS, Mechanics
-from simulator.peripheral import Peripheral
+from simulator.peripheral import ATT_MTU_MAX, Peripheral
 from simulator.seams import LoopScheduler, SystemEntropy
 
 if TYPE_CHECKING:
@@ -39,7 +39,10 @@ async def _run(arguments: argparse.Namespace) -> int:
     keys = LockKeys.load(arguments.home)
     lock = SimulatedLock(keys, Flash(FileMedium(arguments.flash)), mechanics, scheduler, SystemEntropy())
     control = await serve_control(lock, arguments.control)
-    async with control, Peripheral(hci=arguments.transport, handler=lock, address=arguments.address) as peripheral:
+    peripheral = Peripheral(
+        hci=arguments.transport, handler=lock, address=arguments.address, att_mtu_max=arguments.att_mtu
+    )
+    async with control, peripheral:
         lock.attach_beacon(peripheral)
         ready = {"ready": True, "name": keys.name, "lock_id": keys.lock_id.hex(), "address": peripheral.address}
         sys.stdout.write(json.dumps(ready) + "\n")
@@ -62,4 +65,5 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--door", type=Path, metavar="FILE", help="the physical truth (default: FLASH.door)")
     parser.add_argument("--control", required=True, type=Path, metavar="SOCKET", help="Unix socket of the test world")
     parser.add_argument("--motor-ms", type=int, default=MOTOR_MS, metavar="N", help="what a stroke takes")
+    parser.add_argument("--att-mtu", type=int, default=ATT_MTU_MAX, metavar="N", help="largest ATT MTU it agrees to")
     return asyncio.run(_run(parser.parse_args(argv)))

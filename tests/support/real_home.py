@@ -39,11 +39,13 @@ interval_ms = 1000
 class RealHome:
     """`async with RealHome(folder) as home`: everything runs but the gateway, which is provisioned."""
 
-    def __init__(self, folder: Path, *, config: str = CONFIG) -> None:
+    wait_s_max = WAIT_S_MAX
+
+    def __init__(self, folder: Path, *, config: str = CONFIG, make_world: Callable[..., World] = World) -> None:
         office = Office(SystemEntropy().token(32))
         mosquitto = find_mosquitto()
         self.people = People(office, office.home("Oak Street 12"), now_s=int(time.time()))
-        self.world = World(
+        self.world = make_world(
             HomeFiles(root=folder),
             office,
             self.people.home,
@@ -105,8 +107,8 @@ class RealHome:
         await self.wait(self._is_quiet, "everything signed for")
 
     async def wait(self, look: Callable[[], Awaitable[object]], wanted: str) -> None:
-        """Wait until `look` finds something true; the test fails where it does not in `WAIT_S_MAX`."""
-        if not await poll(look, timeout_s=WAIT_S_MAX):
+        """Wait until `look` finds something true; the test fails where it does not in `wait_s_max`."""
+        if not await poll(look, timeout_s=self.wait_s_max):
             raise AssertionError(f"never seen: {wanted}; the gateway's last words:\n{self.world.gateway.tail()}")
 
     def said(self, event: str, **fields: object) -> list[dict[str, Any]]:
