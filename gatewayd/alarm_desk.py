@@ -16,7 +16,7 @@ from gatewayd.store import alarms
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatewayd.access.freshness import Epoch
+    from gatewayd.access.freshness import Epochs
     from gatewayd.recorder import Page, Recorder
     from gatewayd.timekeeping import Clock
     from gatewayd.trust_keeper import TrustKeeper
@@ -36,7 +36,7 @@ class AlarmDesk:
         gateway_id: bytes,
         lock_ids: frozenset[bytes],
         clock: Clock,
-        epoch: Epoch,
+        epochs: Epochs,
         trust: TrustKeeper,
         recorder: Recorder,
         remember: Remember,
@@ -45,7 +45,7 @@ class AlarmDesk:
         self._gateway_id = gateway_id
         self._lock_ids = lock_ids
         self._clock = clock
-        self._epoch = epoch
+        self._epochs = epochs
         self._trust = trust
         self._recorder = recorder
         self._remember = remember
@@ -65,10 +65,11 @@ class AlarmDesk:
         await self._recorder.run(lambda page: _keep(page, alarm, boottime_ms))
 
     def _check(self, alarm: Alarm, boottime_ms: int) -> None:
-        now_s = self._epoch.now_s(boottime_ms)
+        epoch = self._epochs.current
+        now_s = epoch.now_s(boottime_ms)
         if alarm.gateway_id != self._gateway_id or alarm.lock_id not in self._lock_ids:
             raise RemoteProtocolError(Code.WRONG_AUDIENCE, "an alarm for another home")
-        if alarm.epoch != self._epoch.value:
+        if alarm.epoch != epoch.value:
             raise RemoteProtocolError(Code.WRONG_EPOCH, "an alarm of an earlier start")
         if now_s >= alarm.exp_s:
             raise RemoteProtocolError(Code.EXPIRED, "an alarm that waited too long")

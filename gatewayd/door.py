@@ -27,12 +27,13 @@ from gatewayd.link.ports import BoltMove
 from gatewayd.reservation import Asked, Standing
 from gatewayd.store import commands
 from gatewayd.store.store import StoreError
+from gatewayd.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from firmware_protocol.chains import VerifiedBundle
-    from gatewayd.access.freshness import Epoch
+    from gatewayd.access.freshness import Epochs
     from gatewayd.access.installers import Installers
     from gatewayd.channel import Responder, Submission
     from gatewayd.denials import Denials
@@ -86,7 +87,7 @@ class Door:
         self,
         *,
         clock: Clock,
-        epoch: Epoch,
+        epochs: Epochs,
         challenges: Challenges,
         timekeeper: TimeKeeper,
         trust: TrustKeeper,
@@ -99,7 +100,7 @@ class Door:
         links: Mapping[bytes, BoltMover],
     ) -> None:
         self._clock = clock
-        self._epoch = epoch
+        self._epochs = epochs
         self._challenges = challenges
         self._timekeeper = timekeeper
         self._trust = trust
@@ -112,12 +113,14 @@ class Door:
         self._links = links
         self._owed: dict[bytes, asyncio.Queue[tuple[_Intent, int]]] = {}
         """By lock: commands whose outcome it has not told, with its number for them."""
+        self._turns = Turns()
 
     async def __call__(self, submission: Submission, responder: Responder) -> None:
         """Tell the whole story of one command; returns when its last answer has been handed over."""
         await self._trust.prefetch(submission.bundle)
         try:
-            bundle = verify_bundle(submission.bundle, known=self._trust.known())
+            async with self._turns.turn(submission.channel):
+                bundle = verify_bundle(submission.bundle, known=self._trust.known())
         except RemoteProtocolError as error:
             await self._denials.note(submission.channel, error)
             await responder.denied()
@@ -203,7 +206,7 @@ class Door:
             self._challenges.burn(submission.lock_id, freshness.challenge)
         return FreshnessFacts(
             boottime_ms=self._clock.now().boottime_ms,
-            epoch=self._epoch,
+            epoch=self._epochs.current,
             challenge_learned_ms=learned_ms,
             last_issued_s=None,
         )

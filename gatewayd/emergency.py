@@ -26,9 +26,10 @@ from gatewayd.store.faults import StoreCode
 from gatewayd.store.store import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from firmware_protocol.chains import VerifiedBundle
+    from gatewayd.access.freshness import Epoch
     from gatewayd.access.uses import Uses
     from gatewayd.access.verdicts import Verdict
     from gatewayd.journal.events import CommandOutcome
@@ -61,13 +62,23 @@ class Emergencies:
     """Decides what must not wait for a disk, and remembers it until the disk is back."""
 
     def __init__(
-        self, *, store: Store, premises: Premises, statements: Statements, timekeeper: TimeKeeper, recorder: Recorder
+        self,
+        *,
+        store: Store,
+        premises: Premises,
+        statements: Statements,
+        timekeeper: TimeKeeper,
+        recorder: Recorder,
+        unreadable: Callable[[], Awaitable[Epoch]],
     ) -> None:
+        """`unreadable` is called once when what has acted cannot be read; it draws a new epoch and returns it."""
         self._store = store
         self._premises = premises
         self._statements = statements
         self._timekeeper = timekeeper
         self._recorder = recorder
+        self._unreadable = unreadable
+        self._is_blind = False
         self._rescues: dict[tuple[bytes, bytes], Rescue] = {}
         self._uses: dict[bytes, Uses] = {}
         self._buckets: dict[str, int] = {}
@@ -104,7 +115,10 @@ class Emergencies:
             # What failed half-way may have left this very command behind as decided. The lock knows better.
             stored = (replace(stored[0], seen=None), stored[1])
         time = self._timekeeper.interval()
-        facts, stored_seq = self._blind_facts(asked, time) if stored is None else stored
+        if stored is None:
+            asked = await self._note_blindness(asked)
+            stored = self._blind_facts(asked, time), 0
+        facts, stored_seq = stored
         facts = self._with_rescues(asked, replace(facts, time=time))
         verdict = decide(asked.bundle, facts)
         if isinstance(verdict, Repeated):
@@ -146,12 +160,22 @@ class Emergencies:
             return facts, locks.last_command_seq(tx, asked.bundle.command.lock_id)
 
         try:
-            return await self._store.run(work)
+            stored = await self._store.run(work)
         except StoreError:
             return None  # a dead card: what is known of it is what this run remembers
+        self._is_blind = False
+        return stored
 
-    def _blind_facts(self, asked: Asked, time: TimeInterval) -> tuple[Facts, int]:
-        facts = Facts(
+    async def _note_blindness(self, asked: Asked) -> Asked:
+        """Begin a new epoch where what has acted can no longer be read: never a fresh start at zero."""
+        if self._is_blind:
+            return asked
+        self._is_blind = True
+        epoch = await self._unreadable()
+        return replace(asked, freshness=replace(asked.freshness, epoch=epoch, challenge_learned_ms=None))
+
+    def _blind_facts(self, asked: Asked, time: TimeInterval) -> Facts:
+        return Facts(
             gateway_id=self._premises.gateway_id,
             lock_ids=self._premises.lock_ids,
             came_through=asked.submission.lock_id,
@@ -168,7 +192,6 @@ class Emergencies:
             bucket_states={},
             limits=self._premises.limits,
         )
-        return facts, 0
 
     def _with_rescues(self, asked: Asked, facts: Facts) -> Facts:
         command = asked.bundle.command

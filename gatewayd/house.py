@@ -20,7 +20,7 @@ from firmware_protocol.orders import PairingOrder
 from firmware_protocol.topics import Topics
 from firmware_protocol.vocabulary import Role
 from gatewayd import __version__
-from gatewayd.access.freshness import Challenges, Epoch
+from gatewayd.access.freshness import Challenges, Epochs
 from gatewayd.access.installers import Installers, Pairing
 from gatewayd.alarm_desk import AlarmDesk
 from gatewayd.alerts import Alerts
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
     from random import Random
 
+    from gatewayd.access.freshness import Epoch
     from gatewayd.channel import Entropy
     from gatewayd.identity import Identity
     from gatewayd.journal.journal import Journal
@@ -128,7 +129,7 @@ class House:
         seams, identity = base.seams, base.plan.identity
         self.base = base
         self.topics = Topics.of(identity.gateway_id)
-        self.epoch = Epoch(value=seams.entropy.token(16), drawn_boottime_ms=seams.clock.now().boottime_ms)
+        self.epochs = Epochs(clock=seams.clock, entropy=seams.entropy)
         self.alerts = Alerts(clock=seams.clock, recorder=base.recorder)
         self.board = Board()
         self.links: dict[bytes, LinkSupervisor] = {}
@@ -139,7 +140,7 @@ class House:
             identity=identity,
             log_id=base.journal.log_id,
             lock_ids=sorted(self._lock_ids),
-            epoch=self.epoch,
+            epochs=self.epochs,
             clock=seams.clock,
             timekeeper=base.timekeeper,
             trust=base.trust,
@@ -162,12 +163,13 @@ class House:
             statements=self.statements,
             timekeeper=base.timekeeper,
             recorder=base.recorder,
+            unreadable=self._note_unreadable,
         )
         self.alarm_desk = AlarmDesk(
             gateway_id=identity.gateway_id,
             lock_ids=self._lock_ids,
             clock=seams.clock,
-            epoch=self.epoch,
+            epochs=self.epochs,
             trust=base.trust,
             recorder=base.recorder,
             remember=self.emergencies.note_alarm,
@@ -181,7 +183,7 @@ class House:
         base = self.base
         return Door(
             clock=base.seams.clock,
-            epoch=self.epoch,
+            epochs=self.epochs,
             challenges=self.challenges,
             timekeeper=base.timekeeper,
             trust=base.trust,
@@ -190,9 +192,22 @@ class House:
             recorder=base.recorder,
             installers=self.installers,
             emergencies=self.emergencies,
-            denials=Denials(clock=base.seams.clock, recorder=base.recorder),
+            denials=Denials(clock=base.seams.clock, recorder=base.recorder, alerts=self.alerts),
             links=self.links,
         )
+
+    @property
+    def epoch(self) -> Epoch:
+        """The epoch in force."""
+        return self.epochs.current
+
+    async def _note_unreadable(self) -> Epoch:
+        """What has been seen cannot be read: nothing that was asked for until now may act any more."""
+        self.challenges.forget()
+        epoch = self.epochs.renew()
+        self._changed.set()
+        await self.alerts.alert("store.unreadable", "which commands have acted cannot be read; a new epoch has begun")
+        return epoch
 
     def _installers(self) -> Installers:
         """Whom the orders let try a new lock; one that the Keyset no longer bears out lets nobody."""

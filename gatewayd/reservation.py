@@ -15,7 +15,7 @@ from firmware_protocol.codes import Code
 from firmware_protocol.commands import EpochFreshness
 from firmware_protocol.vocabulary import Phase
 from gatewayd.access.decide import Facts, decide, is_call_for_help
-from gatewayd.access.limits import buckets_for
+from gatewayd.access.limits import Exhausted, buckets_for, refusals_bucket, take
 from gatewayd.access.seen import Seen
 from gatewayd.access.verdicts import Denied, Permitted, Repeated
 from gatewayd.journal.events import AlertRaised, CommandDecided, DuressSignalled
@@ -129,7 +129,25 @@ class Reservations:
     def _deny(self, page: Page, asked: Asked, verdict: Denied) -> Decided:
         if verdict.lockout is not None:
             lockouts.save_lockout(page.tx, asked.bundle.signer_kid, asked.bundle.command.lock_id, verdict.lockout)
+        refusals = refusals_bucket(asked.bundle)
+        taken = take((refusals,), buckets.load_buckets(page.tx, (refusals.key,)), page.time.lo_ms)
+        if isinstance(taken, Exhausted):
+            return self._deny_unrecorded(page, asked, verdict)
+        buckets.save_buckets(page.tx, taken)
         return self._reserve(page, asked, verdict, verdict.code, retry_after_s=verdict.retry_after_s)
+
+    def _deny_unrecorded(self, page: Page, asked: Asked, verdict: Denied) -> Decided:
+        """Refuse without writing: a holder who is refused all the time has had an entry for each of the first ones."""
+        receipt = self._statements.receipt(
+            time=page.time,
+            lock_id=asked.bundle.command.lock_id,
+            command_sha256=asked.bundle.command_sha256,
+            phase=Phase.DECIDED,
+            code=verdict.code,
+            journal_index=None,
+            retry_after_s=verdict.retry_after_s,
+        )
+        return Decided(verdict=verdict, receipt=receipt)
 
     def _reserve(
         self,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from firmware_protocol.codes import Code
     from firmware_protocol.vocabulary import Phase, Tier
-    from gatewayd.access.freshness import Epoch
+    from gatewayd.access.freshness import Epochs
     from gatewayd.identity import Identity
     from gatewayd.suspicion import Suspicion
     from gatewayd.timekeeper import TimeKeeper
@@ -33,7 +33,7 @@ class Statements:
         identity: Identity,
         log_id: bytes,
         lock_ids: Collection[bytes],
-        epoch: Epoch,
+        epochs: Epochs,
         clock: Clock,
         timekeeper: TimeKeeper,
         trust: TrustKeeper,
@@ -42,7 +42,7 @@ class Statements:
         self._identity = identity
         self._log_id = log_id
         self._lock_ids = tuple(lock_ids)
-        self._epoch = epoch
+        self._epochs = epochs
         self._clock = clock
         self._timekeeper = timekeeper
         self._trust = trust
@@ -54,11 +54,12 @@ class Statements:
 
     def info(self, nonce: bytes = NO_NONCE) -> bytes:
         """Return a signed GatewayInfo over the asker's nonce."""
-        now_s = self._epoch.now_s(self._clock.now().boottime_ms)
+        epoch = self._epochs.current
+        now_s = epoch.now_s(self._clock.now().boottime_ms)
         info = GatewayInfo(
             nonce=nonce,
             gateway_id=self._identity.gateway_id,
-            locks=tuple(LockEpoch(lock_id, self._epoch.value, now_s) for lock_id in self._lock_ids),
+            locks=tuple(LockEpoch(lock_id, epoch.value, now_s) for lock_id in self._lock_ids),
             state_seq=0 if self._trust.state is None else self._trust.state.seq,
             keyset_version=0 if self._trust.keyset is None else self._trust.keyset.version,
             tier=self.tier(),

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from firmware_protocol.codes import Code
 from firmware_protocol.commands import ChallengeFreshness, EpochFreshness
 from firmware_protocol.constants import CHALLENGE_AGE_MS_MAX, OTHER_TTL_S_MAX, UNLOCK_TTL_S_MAX, WITHIN_MS_MAX
 from firmware_protocol.vocabulary import Action
 
+if TYPE_CHECKING:
+    from gatewayd.channel import Entropy
+    from gatewayd.timekeeping import Clock
+
+EPOCH_SIZE: Final = 16
 CHALLENGE_COUNT_MAX: Final = 4
 """Outstanding challenges of one lock; the oldest goes, a newcomer is never refused."""
 
@@ -25,6 +30,23 @@ class Epoch:
     def now_s(self, boottime_ms: int) -> int:
         """Return whole seconds since the draw."""
         return max(0, boottime_ms - self.drawn_boottime_ms) // 1_000
+
+
+class Epochs:
+    """The epoch in force; a new one voids whatever was signed under the one before."""
+
+    def __init__(self, *, clock: Clock, entropy: Entropy) -> None:
+        self._clock = clock
+        self._entropy = entropy
+        self.current = self._draw()
+
+    def renew(self) -> Epoch:
+        """Draw a new one."""
+        self.current = self._draw()
+        return self.current
+
+    def _draw(self) -> Epoch:
+        return Epoch(value=self._entropy.token(EPOCH_SIZE), drawn_boottime_ms=self._clock.now().boottime_ms)
 
 
 class Challenges:
@@ -43,6 +65,10 @@ class Challenges:
     def learned_boottime_ms(self, lock_id: bytes, challenge: bytes) -> int | None:
         """Return when it was learned, or None where it is unknown, burnt or pushed out."""
         return self._learned.get(lock_id, OrderedDict()).get(challenge)
+
+    def forget(self) -> None:
+        """Forget all: what has been seen of them is not known any more."""
+        self._learned.clear()
 
     def burn(self, lock_id: bytes, challenge: bytes) -> None:
         """Forget it: the first validly signed command over it was seen."""

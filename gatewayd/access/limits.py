@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gatewayd.settings import LimitSettings
 
 GLOBAL: Final = "global"
+REFUSAL_BURST: Final = 30
+REFUSAL_INTERVAL_MS: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,12 @@ def buckets_for(bundle: VerifiedBundle, limits: LimitSettings) -> tuple[Bucket, 
         Bucket(key=GLOBAL, burst=limits.global_burst, interval_ms=interval_ms),
         Bucket(key=motor, burst=limits.motor_burst - limits.motor_reserve, interval_ms=interval_ms),
     )
+
+
+def refusals_bucket(bundle: VerifiedBundle) -> Bucket:
+    """Return the bucket of a signer's refusals that are recorded one by one: whose key is stolen fills no disk."""
+    key = f"refused:{bundle.signer_kid.hex()}"
+    return Bucket(key=key, burst=REFUSAL_BURST, interval_ms=REFUSAL_INTERVAL_MS)
 
 
 def take(buckets: Sequence[Bucket], states: Mapping[str, int], now_ms: int) -> dict[str, int] | Exhausted:

@@ -182,3 +182,33 @@ def test_session_numbers_that_are_used_up_end_in_an_alarm_and_not_in_a_second_us
             assert await ledger.resume_session(world.home.lock_id, 64) is None
 
     run_virtual(story())
+
+
+def test_attack_when_what_has_acted_cannot_be_read_a_new_epoch_voids_all_that_was_asked_for_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 66)
+        async with world.gateway() as house:
+            await world.settled()
+            alarm_ref = await world.raise_alarm()
+            await asyncio.sleep(2)
+            world.disk.fill()
+
+            async def nothing(_asked: object) -> None:
+                return None
+
+            monkeypatch.setattr(house.emergencies, "_read", nothing)  # a card that gives nothing back
+            before = house.epoch.value
+            assert codes(await world.unlock_from_centre(alarm_ref=alarm_ref)) == [Code.WRONG_EPOCH]
+            assert house.epoch.value != before
+            await asyncio.sleep(1)
+            world.answers.clear()  # the info that goes with such a refusal
+            held = house.epoch.value
+            assert codes(await world.unlock_from_centre(alarm_ref=alarm_ref)) == [Code.PERMITTED, Code.DONE]
+            world.relock()
+            responder = world.carer("rita", offline_class=OfflineClass.RESPONDER)
+            assert (await world.visit(responder)).final is Code.DONE
+            assert house.epoch.value == held
+
+    run_virtual(story())

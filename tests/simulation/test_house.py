@@ -17,6 +17,7 @@ from firmware_protocol.relay import AnswerKind
 from firmware_protocol.vocabulary import Action, OfflineClass, Role, Tier
 from gatewayd.overview import Overview
 from gatewayd.store import trust as trust_rows
+from simulator.office import unlock_over_mqtt
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.memory_world import NOW_S, PROVIDER, MemoryWorld
 from tests.support.virtual_loop import run_virtual
@@ -24,6 +25,8 @@ from tests.support.virtual_loop import run_virtual
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from firmware_protocol.statements import CommandReceipt
 
 
 async def given_time(seconds: float = 2) -> None:
@@ -509,20 +512,78 @@ def test_a_stranger_on_a_full_disk_still_hears_denied(tmp_path: Path) -> None:
 # What is journaled of strangers.
 
 
-def test_a_flood_of_strangers_writes_one_entry_a_second_and_counts_the_rest(tmp_path: Path) -> None:
+def test_a_flood_of_strangers_writes_few_entries_counts_the_rest_and_raises_one_alarm(tmp_path: Path) -> None:
     async def story() -> None:
         world = MemoryWorld(tmp_path, 36)
         async with world.gateway() as house:
             await world.settled()
             before = (await house.ledger.marks()).size
-            for _ in range(200):
+            for _ in range(2_000):
                 world.send(world.topics.command, make_bundle(b"nonsense"))
                 await asyncio.sleep(0.01)
             await world.settled()
             denied = [event["data"] for event in world.events() if event["type"] == "carelock.command.denied"]
-            assert 1 <= len(denied) <= 4
-            assert (await house.ledger.marks()).size - before == len(denied)
-            assert len([answer for answer in world.answers if answer.kind is AnswerKind.DENIED]) <= 4
+            assert 1 <= len(denied) <= 8
+            assert world.codes("carelock.alert.raised") == ["flood.mqtt"]
+            assert (await house.ledger.marks()).size - before == len(denied) + 1
+            assert len([answer for answer in world.answers if answer.kind is AnswerKind.DENIED]) <= 22
+
+    run_virtual(story())
+
+
+def test_a_few_mistakes_are_no_flood(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 54)
+        async with world.gateway():
+            await world.settled()
+            for _ in range(100):
+                world.send(world.topics.command, make_bundle(b"nonsense"))
+                await asyncio.sleep(0.01)
+            await world.settled()
+            assert world.codes("carelock.alert.raised") == []
+
+    run_virtual(story())
+
+
+def test_the_next_flood_is_told_again(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 55)
+        async with world.gateway():
+            await world.settled()
+            for _ in range(2):
+                for _ in range(300):
+                    world.send(world.topics.command, make_bundle(b"nonsense"))
+                    await asyncio.sleep(0.01)
+                await given_time(1_000)
+            await world.settled()
+            assert world.codes("carelock.alert.raised") == ["flood.mqtt", "flood.mqtt"]
+
+    run_virtual(story())
+
+
+def test_attack_a_stolen_phone_that_is_refused_all_day_fills_no_disk(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 56)
+        async with world.gateway() as house:
+            await world.settled()
+            before = (await house.ledger.marks()).size
+            holder, place = world.carer(windows=()), (await world.ask_info()).locks[0]
+            receipts: list[CommandReceipt] = []
+            for _ in range(200):
+                bundle = unlock_over_mqtt(
+                    holder,
+                    world.home,
+                    epoch=place.epoch,
+                    issued_s=place.now_s,
+                    command_id=world.entropy.token(16),
+                    now_s=world.utc_s(),
+                )
+                world.send(world.topics.command, bundle)
+                receipts.append(await world.next_receipt())
+            assert {receipt.code for receipt in receipts} == {Code.OUTSIDE_WINDOW, Code.LOCKED_OUT}
+            assert receipts[-1].journal_index is None
+            assert (await house.ledger.marks()).size - before <= 40
+            assert (await world.visit(world.carer("bo"))).final is Code.DONE
 
     run_virtual(story())
 

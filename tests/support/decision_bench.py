@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from firmware_protocol.commands import ChallengeFreshness
 from firmware_protocol.vocabulary import Tier
-from gatewayd.access.freshness import Challenges, Epoch, FreshnessFacts
+from gatewayd.access.freshness import Challenges, Epoch, Epochs, FreshnessFacts
 from gatewayd.channel import Channel, Submission
 from gatewayd.identity import Identity
 from gatewayd.recorder import Page, Recorder
@@ -87,13 +87,15 @@ class DecisionBench:
         timekeeper = TimeKeeper(clock=self.clock, stored=None)
         recorder = Recorder(store=store, journal=self.journal, timekeeper=timekeeper, entropy=self.entropy)
         lock_ids = frozenset({keys.lock_id})
+        epochs = Epochs(clock=self.clock, entropy=self.entropy)
+        epochs.current = self.epoch
         self.reservations = Reservations(
             premises=Premises(gateway_id=keys.gateway_id, lock_ids=lock_ids, limits=self._limits),
             statements=Statements(
                 identity=identity,
                 log_id=self.journal.log_id,
                 lock_ids=lock_ids,
-                epoch=self.epoch,
+                epochs=epochs,
                 clock=self.clock,
                 timekeeper=timekeeper,
                 trust=TrustKeeper(
