@@ -12,6 +12,7 @@ from typing import ClassVar, Final
 
 from firmware_protocol.codes import Code
 from firmware_protocol.constants import BUNDLE_SIZE_MAX, OBJECT_SIZE_MAX, RELAY_PROLOGUE_LABEL
+from firmware_protocol.errands import Courier
 from firmware_protocol.errors import LocalProtocolError, RemoteProtocolError
 from firmware_protocol.messages import RELAY_DATA_SIZE_MAX
 from firmware_protocol.noise import NK, CipherState, HandshakeState, KeyPair
@@ -52,6 +53,7 @@ class RelayPhone:
     def __init__(self, *, decider_key: bytes, challenge: bytes, ephemeral: KeyPair) -> None:
         """Begin; the challenge is the one that the lock gave to this phone."""
         self._handshake = _handshake(challenge, initiator=True, e=ephemeral, rs=decider_key)
+        self._send: CipherState | None = None
         self._receive: CipherState | None = None
 
     def open(self, bundle: bytes) -> bytes:
@@ -72,10 +74,20 @@ class RelayPhone:
         """
         if self._receive is None:
             plaintext = self._handshake.read_message(data)
-            _, self._receive = self._handshake.split()
+            self._send, self._receive = self._handshake.split()
         else:
             plaintext = self._receive.decrypt(b"", data)
         return RelayAnswer.from_bytes(plaintext)
+
+    def courier(self, piece: Courier) -> bytes:
+        """Return a transport message that carries a piece of an object, or asks for some.
+
+        Raises:
+            LocalProtocolError: the decider has not answered yet.
+        """
+        if self._send is None:
+            raise LocalProtocolError("no courier goes before the first answer")
+        return self._send.encrypt(b"", piece.to_bytes())
 
 
 class RelayDecider:
@@ -85,6 +97,7 @@ class RelayDecider:
         """Begin; the challenge is the one that RELAY_OPEN told."""
         self._handshake = _handshake(challenge, initiator=False, e=ephemeral, s=keys)
         self._send: CipherState | None = None
+        self._receive: CipherState | None = None
 
     def read_bundle(self, data: bytes) -> bytes:
         """Return the bundle in message 1: bytes that prove nothing yet.
@@ -102,8 +115,18 @@ class RelayDecider:
         if self._send is not None:
             return self._send.encrypt(b"", plaintext)
         message = self._handshake.write_message(plaintext)
-        _, self._send = self._handshake.split()
+        self._receive, self._send = self._handshake.split()
         return message
+
+    def read_courier(self, data: bytes) -> Courier:
+        """Return the Courier in a transport message of the phone's.
+
+        Raises:
+            RemoteProtocolError: DENIED, not the next one of this phone, or before the first answer; malformed.
+        """
+        if self._receive is None:
+            raise RemoteProtocolError(Code.DENIED, "a courier before the first answer")
+        return Courier.from_bytes(self._receive.decrypt(b"", data))
 
 
 def _handshake(

@@ -62,10 +62,33 @@ class Values:
     """Records up to this one are gone from the lock."""
     pruned_head: bytes = b""
     """The chain's hash up to there."""
+    gateway_key: bytes = b""
+    """The owner's X25519 key; empty: the lock belongs to nobody."""
+    gateway_id: bytes = b""
+    owner_seq: int = 1
+    """The first record that the owner may read."""
+    former_key: bytes = b""
+    """The owner before, in its slot; empty: there is none."""
+    former_id: bytes = b""
+    former_session_ctr: int = 0
+    former_owner_seq: int = 1
+    former_last_seq: int = 0
+    """The last record that the former owner may read."""
+    version_floor: int = 0
+    """The highest protocol version that a gateway has confirmed."""
+    keyset: bytes = b""
+    state: bytes = b""
+    authorities: tuple[bytes, ...] = ()
+    time_floor_s: int = 0
+    """UTC has come so far: signatures say so."""
+    alone_id: bytes = b""
+    """The command that the lock decided alone and that has no result yet."""
+    alone_actor: bytes = b""
     command_ids: tuple[bytes, ...] = field(default=())
     """Of the last `COMMAND_COUNT_MAX` commands that reached the log, in any owner epoch, oldest first."""
 
 
+Value = int | bytes | tuple[bytes, ...]
 _VALUE_NAMES: Final = frozenset(each.name for each in fields(Values))
 
 
@@ -147,14 +170,14 @@ class Flash:
         self,
         *,
         records: Sequence[bytes] = (),
-        values: Mapping[str, int | bytes] | None = None,
+        values: Mapping[str, Value] | None = None,
         command: CommandMemory | None = None,
         prune_to_seq: int = 0,
     ) -> None:
         """Make all of this durable at once.
 
-        A new `owner_epoch` in `values` forgets the commands of the one before (their ids stay). Pruning comes
-        before the records are added.
+        A new `owner_epoch` in `values` forgets the commands of the one before (their ids stay); a new `log_id`, the
+        records. Pruning comes before the records are added.
 
         Raises:
             PowerLostError: it is durable as a whole, or not at all.
@@ -178,7 +201,9 @@ class Flash:
     def _apply(self, records: list[bytes], changes: dict[str, Any], commands: list[list[Any]]) -> None:
         if "owner_epoch" in changes:
             self._commands.clear()
-        if "pruned_seq" in changes:
+        if "log_id" in changes:
+            self._records, self._heads = [], []
+        elif "pruned_seq" in changes:
             count = changes["pruned_seq"] - self.values.pruned_seq
             del self._records[:count], self._heads[:count]
         for name in _VALUE_NAMES & changes.keys():

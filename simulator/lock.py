@@ -41,6 +41,7 @@ class SimulatedLock:
         self._scheduler = scheduler
         self._entropy = entropy
         self._beacon: Beacon | None = None
+        self._is_installable = False
         self._firmware: Firmware | None = None
         self._gateway_pipe: FaultyPipe | None = None
         self._phone_pipes: dict[int, Pipe] = {}
@@ -65,8 +66,9 @@ class SimulatedLock:
         return 0 if self._firmware is None else self._firmware.up_ms
 
     def attach_beacon(self, beacon: Beacon) -> None:
-        """Give the firmware an advertisement, in which it says that a phone waits."""
+        """Give the firmware an advertisement, in which it says that a phone waits, or that it can be paired."""
         self._beacon = beacon
+        beacon.set_installable(self._is_installable)
 
     # Power.
 
@@ -82,7 +84,7 @@ class SimulatedLock:
                 mechanics=self.mechanics,
                 scheduler=self._scheduler,
                 entropy=self._entropy,
-                set_phone_waiting=self._set_phone_waiting,
+                beacon=self,
                 turn=lambda work: self._turn(firmware, work),
             )
         except PowerLostError:
@@ -94,7 +96,7 @@ class SimulatedLock:
         self._firmware = None
         self.mechanics.on_sensed = None
         self.mechanics.cut_motor()
-        self._set_phone_waiting(False)  # noqa: FBT003 - a setter of one flag
+        self.set_phone_waiting(False)
         for pipe in (self._gateway_pipe, *self._phone_pipes.values()):
             if pipe is not None:
                 pipe.disconnect()
@@ -157,9 +159,26 @@ class SimulatedLock:
         self._phone_pipes.pop(channel, None)
         self._run(lambda firmware: firmware.phones.disconnected(channel))
 
-    def _set_phone_waiting(self, waiting: bool) -> None:  # noqa: FBT001 - a setter of one flag
+    def set_phone_waiting(self, waiting: bool) -> None:  # noqa: FBT001 - a setter of one flag
+        """See `Beacon`: the firmware's way to whatever advertises."""
         if self._beacon is not None:
             self._beacon.set_phone_waiting(waiting)
+
+    def set_installable(self, installable: bool) -> None:  # noqa: FBT001 - a setter of one flag
+        """See `Beacon`."""
+        self._is_installable = installable
+        if self._beacon is not None:
+            self._beacon.set_installable(installable)
+
+    # Hands at the lock.
+
+    def press_install_button(self) -> None:
+        """Let the lock be paired for ten minutes, as somebody inside can."""
+        self._run(lambda firmware: firmware.press_install_button())
+
+    def factory_reset(self) -> None:
+        """Wipe pairing and log, as somebody who has opened the housing can."""
+        self._run(lambda firmware: firmware.factory_reset())
 
     def _run(self, work: Callable[[Firmware], None]) -> None:
         firmware = self._firmware

@@ -13,7 +13,7 @@ from firmware_protocol.codes import Code
 from firmware_protocol.lock_log import RecordType
 from firmware_protocol.messages import CommandAccepted, CommandResult, ErrorRecord
 from firmware_protocol.vocabulary import Action, Bolt
-from simulator.flash import CommandMemory
+from simulator.flash import COMMAND_COUNT_MAX, CommandMemory
 from simulator.lock_diary import Note
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from firmware_protocol.messages import LockCommand, Message
     from simulator.boot_clock import BootClock
-    from simulator.flash import Flash
+    from simulator.flash import Flash, Value
     from simulator.lock_diary import Diary
     from simulator.mechanics import Mechanics
     from simulator.seams import Timer
@@ -57,7 +57,35 @@ class CommandBook:
         )
         self._diary.write(intent, command=memory)
         answer(CommandAccepted(command_seq=command.command_seq, up_ms=self._clock.up_ms()))
-        self._move(command, answer)
+
+        def finished(code: Code) -> None:
+            last = self._flash.last_command
+            memory = None if last is None else replace(last, code=code)
+            self._diary.write(*_story(command.action, command.command_id, command.actor_kid, code), command=memory)
+            answer(self.result(command.command_seq))
+
+        self._move(command.action, command.command_id, finished)
+
+    def move_alone(
+        self,
+        action: Action,
+        command_id: bytes,
+        actor: bytes,
+        *,
+        accepted: Callable[[], None],
+        finished: Callable[[Code], None],
+    ) -> None:
+        """Move the bolt by the lock's own decision; its id is durable before, and is never obeyed again."""
+        ids = (*self._flash.values.command_ids, command_id)[-COMMAND_COUNT_MAX:]
+        intent = Note(type=RecordType.COMMAND_INTENT, actor=actor, cmd_id=command_id)
+        self._diary.write(intent, values={"command_ids": ids, "alone_id": command_id, "alone_actor": actor})
+        accepted()
+
+        def told(code: Code) -> None:
+            self._diary.write(*_story(action, command_id, actor, code), values={"alone_id": b"", "alone_actor": b""})
+            finished(code)
+
+        self._move(action, command_id, told)
 
     def result(self, seq: int) -> CommandResult:
         """Say what became of a command, also of one that never came."""
@@ -87,48 +115,48 @@ class CommandBook:
             return ErrorRecord(code=Code.BUSY, may_have_executed=False)
         return None
 
-    def _move(self, command: LockCommand, answer: Callable[[Message], None]) -> None:
+    def _move(self, action: Action, command_id: bytes, finished: Callable[[Code], None]) -> None:
         def finish(code: Code) -> None:
-            self._clock.turn(lambda: self._finish(command, code, answer))
+            if self._timeout is not None:
+                self._timeout.cancel()
+            finished(code)
+            self._on_moved()
 
         def give_up() -> None:
             self._mechanics.cut_motor()
-            self._finish(command, Code.MOTOR_TIMEOUT, answer)
+            finish(Code.MOTOR_TIMEOUT)
 
         self._timeout = self._clock.call_later(MOTOR_MS_MAX, give_up)
-        self._mechanics.drive(_TARGET[command.action], command.command_id, finish)
+        self._mechanics.drive(_TARGET[action], command_id, lambda code: self._clock.turn(lambda: finish(code)))
         self._on_moved()
 
-    def _finish(self, command: LockCommand, code: Code, answer: Callable[[Message], None]) -> None:
-        if self._timeout is not None:
-            self._timeout.cancel()
-        told = [Note(type=kind, actor=command.actor_kid, cmd_id=command.command_id) for kind in _told(command, code)]
-        result = _result_note(command.command_id, code, command.actor_kid)
-        self._diary.write(*told, result, command=self._memory(code))
-        answer(self.result(command.command_seq))
-        self._on_moved()
 
-    def _memory(self, code: Code) -> CommandMemory | None:
-        last = self._flash.last_command
-        return None if last is None else replace(last, code=code)
-
-
-def unfinished(flash: Flash) -> tuple[tuple[Note, ...], CommandMemory | None]:
-    """Return what a boot must write about a command in the middle of which the power went.
+def unfinished(flash: Flash) -> tuple[tuple[Note, ...], dict[str, Value], CommandMemory | None]:
+    """Return what a boot must write about commands in the middle of which the power went.
 
     Nobody knows how far the bolt came, and MAY_HAVE_EXECUTED says so.
     """
+    notes: list[Note] = []
+    values: dict[str, Value] = {}
+    if flash.values.alone_id:
+        notes.append(_result_note(flash.values.alone_id, Code.MAY_HAVE_EXECUTED, flash.values.alone_actor))
+        values = {"alone_id": b"", "alone_actor": b""}
     last = flash.last_command
     if last is None or last.code is not Code.PERMITTED:
-        return (), None
-    note = _result_note(last.command_id, Code.MAY_HAVE_EXECUTED, None)
-    return (note,), replace(last, code=Code.MAY_HAVE_EXECUTED)
+        return tuple(notes), values, None
+    notes.append(_result_note(last.command_id, Code.MAY_HAVE_EXECUTED, None))
+    return tuple(notes), values, replace(last, code=Code.MAY_HAVE_EXECUTED)
 
 
-def _told(command: LockCommand, code: Code) -> tuple[RecordType, ...]:
+def _story(action: Action, command_id: bytes, actor: bytes, code: Code) -> tuple[Note, ...]:
+    told = [Note(type=kind, actor=actor, cmd_id=command_id) for kind in _told(action, code)]
+    return (*told, _result_note(command_id, code, actor))
+
+
+def _told(action: Action, code: Code) -> tuple[RecordType, ...]:
     match code:
         case Code.DONE:
-            return (_MOVED[command.action],)
+            return (_MOVED[action],)
         case Code.MOTOR_BLOCKED:
             return (RecordType.JAMMED,)
         case _:

@@ -37,6 +37,8 @@ class LockControl:
             "power_off": lock.power_off,
             "power_on": lock.power_on,
             "power_cycle": lock.power_cycle,
+            "install": lock.press_install_button,
+            "factory_reset": lock.factory_reset,
             "drop": lock.drop_gateway,
             "garble": lock.garble_next_value,
         }

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from firmware_protocol.lock_log import IMPORTANCE, RESULT_MAX, Importance, LogRecord, RecordType
+from firmware_protocol.lock_log import IMPORTANCE, RESULT_MAX, Importance, LogRecord, RecordType, genesis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from simulator.flash import CommandMemory, Flash
+    from simulator.flash import CommandMemory, Flash, Value
 
 KEPT_RESERVE_DIVISOR: Final = 4
 """The last quarter of the log is for records that are never folded: a stranger at the door can't fill it."""
@@ -48,12 +48,14 @@ class Diary:
     def write(
         self,
         *notes: Note,
-        values: Mapping[str, int | bytes] | None = None,
+        values: Mapping[str, Value] | None = None,
         command: CommandMemory | None = None,
-    ) -> None:
-        """Make records, values and what is known of a command durable in one write.
+        last_seq_as: Sequence[str] = (),
+    ) -> int:
+        """Make records, values and what is known of a command durable in one write; return the last record's number.
 
-        `command` gets the number of the last record, which must be one that is never folded.
+        `command` and the values named in `last_seq_as` get that number too; the record must be one that is never
+        folded.
 
         Raises:
             PowerLostError: all of it is there, or nothing.
@@ -63,15 +65,35 @@ class Diary:
         if folded_count and self._room(Importance.ROUTINE) > len(kept):
             kept.insert(0, Note(type=RecordType.GAP, result=min(folded_count, RESULT_MAX)))
             folded_count = 0
-        changes = dict(values or {})
+        changes: dict[str, Value] = dict(values or {})
         if folded_count != self._flash.values.folded_count:
             changes["folded_count"] = folded_count
         last_seq = self._flash.last_seq + len(kept)
+        changes |= dict.fromkeys(last_seq_as, last_seq)
         self._flash.write(
             records=[self._record(note, seq) for seq, note in enumerate(kept, start=self._flash.last_seq + 1)],
             values=changes,
             command=None if command is None else replace(command, log_seq=last_seq),
             prune_to_seq=last_seq - self._flash.log_count_max,
+        )
+        return last_seq
+
+    def begin_anew(self, log_id: bytes, *notes: Note, values: Mapping[str, Value]) -> None:
+        """Forget the log and begin another one with these records, in one write.
+
+        Raises:
+            PowerLostError: all of it is there, or nothing.
+        """
+        fresh: dict[str, Value] = {
+            "log_id": log_id,
+            "pruned_seq": 0,
+            "pruned_head": genesis(log_id),
+            "copied_seq": 0,
+            "received_seq": 0,
+        }
+        self._flash.write(
+            records=[self._record(note, seq) for seq, note in enumerate(notes, start=1)],
+            values={**fresh, "folded_count": 0, **values},
         )
 
     def _admit(self, notes: Sequence[Note]) -> list[Note]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Self
 
 from nacl.signing import SigningKey
 
-from firmware_protocol.constants import ID_SIZE
+from firmware_protocol.constants import ID_SIZE, PAIRING_SECRET_SIZE
 from firmware_protocol.noise import KeyPair
+from firmware_protocol.pairing import LockLabel, link_key_fingerprint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,7 @@ _MODE = 0o600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockKeys:
-    """What is burnt in at the factory (`link`, `log_key`) and what pairing pins (the rest)."""
+    """What is burnt in at the factory, and a pairing made there, if any: it takes effect at the first boot."""
 
     name: str
     """For people who read the simulator's output; the lock never sends it."""
@@ -32,17 +33,30 @@ class LockKeys:
     """X25519."""
     log_key: SigningKey = field(repr=False)
     """Ed25519; signs log heads, and names the lock."""
-    gateway_key: bytes
-    """X25519 public key, 32 bytes."""
-    gateway_id: bytes
+    gateway_key: bytes = b""
+    """X25519 public key, 32 bytes; empty where the lock comes without an owner."""
+    gateway_id: bytes = b""
     """8 bytes; the actor in SESSION records."""
     owner_epoch: int = 1
-    """Rises with each pairing."""
+    """Of the pairing at the factory; 0 without."""
+    secret: bytes = field(default=bytes(PAIRING_SECRET_SIZE), repr=False)
+    """32 bytes, printed on the label."""
+    roots: tuple[bytes, ...] = ()
+    """Ed25519 root keys that the lock trusts. Without them it obeys no order and decides nothing alone."""
 
     @property
     def lock_id(self) -> bytes:
         """The first 8 bytes of SHA-256(the lock's Ed25519 public key)."""
         return hashlib.sha256(bytes(self.log_key.verify_key)).digest()[:ID_SIZE]
+
+    @property
+    def label(self) -> LockLabel:
+        """What the QR code on the lock says."""
+        return LockLabel(
+            lock_id=self.lock_id,
+            secret=self.secret,
+            link_key_fingerprint=link_key_fingerprint(self.link.public),
+        )
 
     @classmethod
     def generate(cls, entropy: Entropy, *, name: str, gateway_key: bytes, gateway_id: bytes) -> Self:
@@ -64,6 +78,8 @@ class LockKeys:
             "gateway_link_public": self.gateway_key.hex(),
             "gateway_id": self.gateway_id.hex(),
             "owner_epoch": self.owner_epoch,
+            "secret": self.secret.hex(),
+            "roots": [root.hex() for root in self.roots],
         }
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _MODE), "w") as file:
             json.dump(document, file, indent=2)
@@ -86,6 +102,8 @@ class LockKeys:
                 gateway_key=bytes.fromhex(document["gateway_link_public"]),
                 gateway_id=bytes.fromhex(document["gateway_id"]),
                 owner_epoch=int(document["owner_epoch"]),
+                secret=bytes.fromhex(document.get("secret", "00" * PAIRING_SECRET_SIZE)),
+                roots=tuple(bytes.fromhex(root) for root in document.get("roots", ())),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path} is not a lock's home file") from error

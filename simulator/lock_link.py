@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from firmware_protocol.messages import Message
+    from firmware_protocol.pairing import LockPairing
     from firmware_protocol.session import Event, LockSession
     from simulator.boot_clock import BootClock
     from simulator.seams import Timer
@@ -30,7 +31,7 @@ class GatewayLink:
         self,
         *,
         pipe: Pipe,
-        session: LockSession,
+        session: LockSession | LockPairing,
         clock: BootClock,
         on_event: Callable[[Event], None],
         on_closed: Callable[[], None],

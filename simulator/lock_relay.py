@@ -1,7 +1,7 @@
 """Phones at the door: the firmware carries what they say to the gateway, and cannot read it (docs/protocol.md §11).
 
 Strangers may connect here, so everything is bounded: how many, how long, how much. Nothing that a phone does reaches
-the gateway's link but its one whole message.
+the gateway's link but its one whole message, and its couriers once it was answered. A lock alone answers itself.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from firmware_protocol.codes import Code
 from firmware_protocol.constants import (
     CHALLENGE_SIZE,
+    COURIER_VISIT_SIZE_MAX,
     RELAY_AGE_MS_MAX,
     RELAY_BUNDLE_MS_MAX,
     RELAY_PHONE_COUNT_MAX,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from firmware_protocol.messages import Message
     from simulator.boot_clock import BootClock
+    from simulator.lock_alone import LoneDesk, LoneVisit
     from simulator.seams import Entropy, Timer
     from simulator.wire import Pipe
 
@@ -38,10 +40,14 @@ BEACON_MS: Final = 30_000
 
 @dataclass(slots=True, kw_only=True)
 class _Phone:
-    """One phone with a way to the gateway."""
+    """One phone with a way to whoever decides."""
 
     channel: int
-    """The relay's channel, not the radio's."""
+    """The relay's channel, not the radio's; 0 where the lock decides."""
+    alone: LoneVisit | None = None
+    """There where the lock decides."""
+    courier_size: int = 0
+    """Bytes that it has sent since it was answered."""
     pipe: Pipe
     fragmenter: Fragmenter
     opened_ms: int
@@ -71,12 +77,14 @@ class PhoneRelay:
         send: Callable[[Message], None],
         is_gateway_live: Callable[[], bool],
         set_phone_waiting: Callable[[bool], None],
+        lone: LoneDesk,
     ) -> None:
         self._clock = clock
         self._entropy = entropy
         self._send = send
         self._is_gateway_live = is_gateway_live
         self._set_phone_waiting = set_phone_waiting
+        self._lone = lone
         self._beacon_timer: Timer | None = None
         self._phones: dict[int, _Phone] = {}
         self._last_channel = 0
@@ -86,8 +94,10 @@ class PhoneRelay:
         fragmenter = Fragmenter(pipe.value_size_max)
         if not self._is_gateway_live():
             self._call_for_gateway()
-            self._turn_away(pipe, fragmenter, Code.LINK_DOWN)
-        elif not self._make_place():
+            if not self._lone.decides:
+                self._turn_away(pipe, fragmenter, Code.LINK_DOWN)
+                return
+        if not self._make_place():
             self._turn_away(pipe, fragmenter, Code.BUSY)
         else:
             self._take_in(radio_channel, pipe, fragmenter)
@@ -107,26 +117,25 @@ class PhoneRelay:
         except RemoteProtocolError as error:
             self._drop(radio_channel, error.code)
             return
-        self._set_timer(radio_channel, phone)
+        if radio_channel in self._phones:
+            self._set_timer(radio_channel, phone)
 
     def disconnected(self, radio_channel: int) -> None:
         """Forget the phone, and tell the gateway."""
         phone = self._forget(radio_channel)
-        if phone is not None:
+        if phone is not None and phone.alone is None:
             self._send(RelayClose(channel=phone.channel, code=Code.LINK_DOWN))
 
     def answered(self, answer: RelayData) -> None:
         """Carry an answer of the gateway's; for a phone that is gone it is nobody's."""
         for phone in self._phones.values():
-            if phone.channel == answer.channel:
-                kind = FragmentKind.RECORD if phone.is_answered else FragmentKind.HANDSHAKE
-                phone.is_answered = True
-                _notify(phone.pipe, phone.fragmenter, kind, answer.data)
+            if phone.alone is None and phone.channel == answer.channel:
+                _reply(phone, answer.data)
 
     def closed(self, close: RelayClose) -> None:
         """Hang up on the phone, as the gateway wants it."""
         for radio_channel, phone in list(self._phones.items()):
-            if phone.channel == close.channel:
+            if phone.alone is None and phone.channel == close.channel:
                 self._forget(radio_channel)
                 self._turn_away(phone.pipe, phone.fragmenter, close.code)
 
@@ -136,24 +145,32 @@ class PhoneRelay:
         self._stop_calling()
 
     def gateway_went(self) -> None:
-        """Hang up on everybody: nobody is left who could answer."""
-        for radio_channel in list(self._phones):
-            phone = self._phones[radio_channel]
-            self._forget(radio_channel)
-            self._turn_away(phone.pipe, phone.fragmenter, Code.LINK_DOWN)
+        """Hang up on everybody who waits for the gateway: it can't answer any more."""
+        for radio_channel, phone in list(self._phones.items()):
+            if phone.alone is None:
+                self._forget(radio_channel)
+                self._turn_away(phone.pipe, phone.fragmenter, Code.LINK_DOWN)
 
     def _take_in(self, radio_channel: int, pipe: Pipe, fragmenter: Fragmenter) -> None:
         now_ms = self._clock.up_ms()
         challenge = self._entropy.token(CHALLENGE_SIZE)
-        self._last_channel += 1
-        phone = _Phone(
-            channel=self._last_channel, pipe=pipe, fragmenter=fragmenter, opened_ms=now_ms, progressed_ms=now_ms
-        )
+        phone = _Phone(channel=0, pipe=pipe, fragmenter=fragmenter, opened_ms=now_ms, progressed_ms=now_ms)
         self._phones[radio_channel] = phone
         self._set_timer(radio_channel, phone)
-        hello = PhoneHello(challenge=challenge, decider=Decider.GATEWAY)
-        _notify(pipe, fragmenter, FragmentKind.PLAIN, encode_plain(hello))
-        self._send(RelayOpen(channel=phone.channel, challenge=challenge, up_ms=now_ms))
+        if self._is_gateway_live():
+            self._last_channel += 1
+            phone.channel = self._last_channel
+            self._greet(phone, challenge, Decider.GATEWAY)
+            self._send(RelayOpen(channel=phone.channel, challenge=challenge, up_ms=now_ms))
+        else:
+            phone.alone = self._lone.visit(
+                challenge, lambda data: _reply(phone, data), lambda code: self._drop(radio_channel, code)
+            )
+            self._greet(phone, challenge, Decider.LOCK)
+
+    def _greet(self, phone: _Phone, challenge: bytes, decider: Decider) -> None:
+        hello = PhoneHello(challenge=challenge, decider=decider)
+        _notify(phone.pipe, phone.fragmenter, FragmentKind.PLAIN, encode_plain(hello))
 
     def _make_place(self) -> bool:
         """Evict the oldest phone that has said nothing, if all places are taken; tell whether there is one."""
@@ -165,12 +182,29 @@ class PhoneRelay:
         return bool(silent)
 
     def _forward(self, phone: _Phone, kind: FragmentKind, data: bytes) -> None:
-        if kind is not FragmentKind.HANDSHAKE or phone.is_complete:
-            raise RemoteProtocolError(Code.MALFORMED, "a phone says one thing, a handshake message")
         if len(data) > RELAY_DATA_SIZE_MAX:
             raise RemoteProtocolError(Code.TOO_LARGE, "a phone's message that no record can carry")
+        if kind is FragmentKind.RECORD and phone.is_answered:
+            self._forward_courier(phone, data)
+            return
+        if kind is not FragmentKind.HANDSHAKE or phone.is_complete:
+            raise RemoteProtocolError(
+                Code.MALFORMED, "before it is answered a phone says one thing, a handshake message"
+            )
         phone.is_complete = True
-        self._send(RelayData(channel=phone.channel, data=data))
+        if phone.alone is not None:
+            phone.alone.hear_bundle(data)
+        else:
+            self._send(RelayData(channel=phone.channel, data=data))
+
+    def _forward_courier(self, phone: _Phone, data: bytes) -> None:
+        phone.courier_size += len(data)
+        if phone.courier_size > 2 * COURIER_VISIT_SIZE_MAX:  # the objects and what wraps them
+            raise RemoteProtocolError(Code.TOO_LARGE, "more than a phone may bring")
+        if phone.alone is not None:
+            phone.alone.hear_courier(data)
+        else:
+            self._send(RelayData(channel=phone.channel, data=data))
 
     def _set_timer(self, radio_channel: int, phone: _Phone) -> None:
         if phone.timer is not None:
@@ -185,7 +219,8 @@ class PhoneRelay:
     def _drop(self, radio_channel: int, code: Code) -> None:
         phone = self._forget(radio_channel)
         if phone is not None:
-            self._send(RelayClose(channel=phone.channel, code=code))
+            if phone.alone is None:
+                self._send(RelayClose(channel=phone.channel, code=code))
             self._turn_away(phone.pipe, phone.fragmenter, code)
 
     def _forget(self, radio_channel: int) -> _Phone | None:
@@ -208,6 +243,12 @@ class PhoneRelay:
             self._beacon_timer.cancel()
             self._beacon_timer = None
             self._set_phone_waiting(False)  # noqa: FBT003 - a setter of one flag
+
+
+def _reply(phone: _Phone, data: bytes) -> None:
+    kind = FragmentKind.RECORD if phone.is_answered else FragmentKind.HANDSHAKE
+    phone.is_answered = True
+    _notify(phone.pipe, phone.fragmenter, kind, data)
 
 
 def _notify(pipe: Pipe, fragmenter: Fragmenter, kind: FragmentKind, data: bytes) -> None:

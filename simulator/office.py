@@ -22,6 +22,7 @@ from firmware_protocol.signed import sign, sign_many
 from firmware_protocol.statements import AuthorityState
 from firmware_protocol.tokens import Authority, Grant, Keyset, OperatorGrant, RoleKeys
 from firmware_protocol.vocabulary import Action, OfflineClass, Rights, Role, blinded_lock
+from simulator.lock_keys import LockKeys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -273,36 +274,55 @@ class Office:
         )
         return sign(state, self.role_keys[Role.STATUS])
 
-    def pairing_order(self, home: Home, *, now_s: int, owner_epoch: int = 1) -> bytes:
-        """Return the order that gives a lock to a gateway."""
+    def lock_keys(self, home: Home) -> LockKeys:
+        """Return the lock of a home as it leaves the factory: it belongs to nobody and knows the roots."""
+        return LockKeys(
+            name=home.label,
+            link=home.lock_link_keys,
+            log_key=home.lock_log_key,
+            owner_epoch=0,
+            secret=self.token(f"label-{home.label}", 32),
+            roots=self.root_public_keys,
+        )
+
+    def pairing_order(
+        self,
+        home: Home,
+        *,
+        now_s: int,
+        owner_epoch: int = 1,
+        gateway_link_key: bytes | None = None,
+        life_s: int = 24 * 3_600,
+    ) -> bytes:
+        """Return the order that gives a lock to a gateway; another link key than the home's rotates it."""
         order = PairingOrder(
             lock_id=home.lock_id,
             lock_link_key_fingerprint=hashlib.sha256(home.lock_link_keys.public).digest()[:16],
             gateway_id=home.gateway_id,
-            gateway_link_key=home.gateway_link_keys.public,
+            gateway_link_key=gateway_link_key or home.gateway_link_keys.public,
             gateway_identity_key=bytes(home.gateway_signing_key.verify_key),
             owner_epoch=owner_epoch,
             installer_grant_cti=self.installer_cti(home, owner_epoch),
             iat_s=now_s - 5,
-            exp_s=now_s + 24 * 3_600,
+            exp_s=now_s + life_s,
         )
         return sign(order, self.role_keys[Role.PAIRING])
 
-    def decommission_order(self, home: Home, *, now_s: int, owner_epoch: int = 2) -> bytes:
-        """Return the order that takes a lock away from its gateway."""
+    def decommission_order(self, home: Home, *, now_s: int, owner_epoch: int = 2, life_s: int = 24 * 3_600) -> bytes:
+        """Return the order that takes a lock from its gateway."""
         order = DecommissionOrder(
-            lock_id=home.lock_id, gateway_id=home.gateway_id, owner_epoch=owner_epoch, exp_s=now_s + 24 * 3_600
+            lock_id=home.lock_id, gateway_id=home.gateway_id, owner_epoch=owner_epoch, exp_s=now_s + life_s
         )
         return sign(order, self.role_keys[Role.PAIRING])
 
-    def door(self, home: Home) -> bytes:
+    def door(self, home: Home, *, gateway_link_key: bytes | None = None) -> bytes:
         """Return what a phone needs to talk to this door."""
         door = Door(
             lock_id=home.lock_id,
             gateway_id=home.gateway_id,
             lock_link_key=home.lock_link_keys.public,
             lock_log_key=bytes(home.lock_log_key.verify_key),
-            gateway_link_key=home.gateway_link_keys.public,
+            gateway_link_key=gateway_link_key or home.gateway_link_keys.public,
             gateway_identity_key=bytes(home.gateway_signing_key.verify_key),
             label=home.label,
         )

@@ -18,6 +18,7 @@ from bumble.gatt import Characteristic, CharacteristicValue, Service
 
 from firmware_protocol.constants import (
     ADVERTISED_COMPANY_ID,
+    ADVERTISED_INSTALL_MODE,
     ADVERTISED_PHONE_WAITING,
     INFO_UUID,
     PHONE_RX_UUID,
@@ -63,6 +64,7 @@ class Peripheral:
         self._gateway: _Link | None = None
         self._channels = itertools.cycle(range(1, CHANNEL_COUNT + 1))
         self._phone_waiting = False
+        self._installable = False
         self._advertising_due = asyncio.Event()
         self._advertising: asyncio.Task[None] | None = None
         self._off_the_air = False
@@ -108,6 +110,12 @@ class Peripheral:
             self._phone_waiting = waiting
             self._advertising_due.set()
 
+    def set_installable(self, installable: bool) -> None:  # noqa: FBT001 - a setter of one flag
+        """See `simulator.wire.Beacon`."""
+        if installable != self._installable:
+            self._installable = installable
+            self._advertising_due.set()
+
     def _service(self) -> Service:
         return Service(
             UUID(SERVICE_UUID),
@@ -136,7 +144,7 @@ class Peripheral:
                     await device.stop_advertising()
                     continue
                 await device.start_advertising(
-                    advertising_data=advertising_data(phone_waiting=self._phone_waiting),
+                    advertising_data=advertising_data(phone_waiting=self._phone_waiting, installable=self._installable),
                     advertising_interval_min=ADVERTISING_INTERVAL_MS,
                     advertising_interval_max=ADVERTISING_INTERVAL_MS,
                 )
@@ -235,16 +243,15 @@ class _Link:
             self._disconnecting = asyncio.create_task(drop_link(self.connection))
 
 
-def advertising_data(*, phone_waiting: bool) -> bytes:
-    """Return the 26 bytes of the lock's advertisement: flags, the service, and one bit. No name, no id."""
+def advertising_data(*, phone_waiting: bool, installable: bool = False) -> bytes:
+    """Return the 26 bytes of the lock's advertisement: flags, the service, and two bits. No name, no id."""
+    bits = ADVERTISED_PHONE_WAITING * phone_waiting | ADVERTISED_INSTALL_MODE * installable
     return bytes(
         AdvertisingData(
             [
                 Flags(AdvertisingData.Flags.LE_GENERAL_DISCOVERABLE_MODE | AdvertisingData.Flags.BR_EDR_NOT_SUPPORTED),
                 CompleteListOf128BitServiceUUIDs([UUID(SERVICE_UUID)]),
-                ManufacturerSpecificData(
-                    ADVERTISED_COMPANY_ID, bytes([ADVERTISED_PHONE_WAITING if phone_waiting else 0])
-                ),
+                ManufacturerSpecificData(ADVERTISED_COMPANY_ID, bytes([bits])),
             ]
         )
     )

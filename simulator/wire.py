@@ -53,3 +53,6 @@ class Beacon(Protocol):
 
     def set_phone_waiting(self, waiting: bool) -> None:  # noqa: FBT001 - a setter of one flag
         """Advertise from now on whether a phone waits at the lock for the gateway."""
+
+    def set_installable(self, installable: bool) -> None:  # noqa: FBT001 - a setter of one flag
+        """Advertise from now on whether the lock can be paired."""

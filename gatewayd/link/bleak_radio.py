@@ -17,6 +17,7 @@ from bleak.exc import BleakDBusError
 
 from firmware_protocol.constants import (
     ADVERTISED_COMPANY_ID,
+    ADVERTISED_INSTALL_MODE,
     ADVERTISED_PHONE_WAITING,
     RX_UUID,
     SERVICE_UUID,
@@ -121,6 +122,11 @@ class BleakRadio:
         self._watch_host()
         return await self._listening.find(wanted, timeout_ms=timeout_ms)
 
+    async def survey(self, *, duration_ms: int) -> tuple[Sighting, ...]:
+        """See `Radio.survey`."""
+        self._watch_host()
+        return await self._listening.survey(duration_ms=duration_ms)
+
     async def connect(self, sighting: Sighting, *, timeout_ms: int) -> LockLink:
         """See `Radio.connect`. What the air has aborted is tried again at once, within the time."""
         device = self._seen.get(sighting.address)
@@ -160,7 +166,6 @@ class BleakRadio:
         await self._listening.close()
         for link in self._links:
             await link.close()
-        self._links = set()
         tasks = {task for task in (self._watching, self._resetting) if task is not None}
         for task in tasks:
             task.cancel()
@@ -367,6 +372,7 @@ def _sighting(device: BLEDevice, data: AdvertisementData) -> Sighting:
         address=device.address.upper(),
         rssi_dbm=data.rssi,
         phone_waiting=bool(flags and flags[0] & ADVERTISED_PHONE_WAITING),
+        installable=bool(flags and flags[0] & ADVERTISED_INSTALL_MODE),
     )
 
 

@@ -62,6 +62,26 @@ class Listening:
             await asyncio.wait({self._scanning})
         return sighting
 
+    async def survey(self, *, duration_ms: int) -> tuple[Sighting, ...]:
+        """Listen for so long, and return what was heard last of each device.
+
+        Raises:
+            RadioUnavailable: there is no radio to listen with.
+        """
+        heard: dict[str, Sighting] = {}
+
+        def note(sighting: Sighting) -> bool:
+            heard[sighting.address] = sighting
+            return False
+
+        try:
+            await self.find(note, timeout_ms=duration_ms)
+        except RadioUnavailable:
+            raise
+        except RadioError:
+            pass  # the time is over
+        return tuple(heard.values())
+
     def hear(self, sighting: Sighting) -> None:
         """Take what the scan has heard."""
         for found, wanted in self._waiting.items():

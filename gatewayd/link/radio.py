@@ -75,6 +75,8 @@ class Sighting:
     rssi_dbm: int
     phone_waiting: bool
     """The advertised bit: a phone waits at the lock."""
+    installable: bool = False
+    """The advertised bit: the lock can be paired."""
 
 
 class LockLink(Protocol):
@@ -139,3 +141,14 @@ class Radio(Protocol):
 
     async def close(self) -> None:
         """Drop all links and let go of the adapter, within seconds. Never raises a RadioError."""
+
+
+class SurveyingRadio(Radio, Protocol):
+    """A radio with which an installer can look around."""
+
+    async def survey(self, *, duration_ms: int) -> tuple[Sighting, ...]:
+        """Listen for so long, and return what was heard last of each lock.
+
+        Raises:
+            RadioUnavailable: there is no radio to listen with.
+        """

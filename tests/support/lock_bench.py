@@ -69,11 +69,18 @@ class BenchPipe:
 class Bench:
     """The lock, what it is made of, and the time."""
 
-    def __init__(self, *, motor_ms: int = MOTOR_MS, log_count_max: int = 1_024, is_powered: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        motor_ms: int = MOTOR_MS,
+        log_count_max: int = 1_024,
+        is_powered: bool = True,
+        keys: LockKeys | None = None,
+    ) -> None:
         self.scheduler = ManualScheduler(now_ms=5_000)
         self.entropy = SeededEntropy(1)
         self.gateway_keys = KeyPair.from_private(self.entropy.token(32))
-        self.keys = LockKeys.generate(
+        self.keys = keys or LockKeys.generate(
             self.entropy, name="bench", gateway_key=self.gateway_keys.public, gateway_id=b"gateway1"
         )
         self.medium = FragileMedium(MemoryMedium())

@@ -42,6 +42,8 @@ class MemoryLock:
         self.stale = False
         """Whether the host remembers another table of services of it."""
         self.phone_waiting = False
+        self.installable = False
+        self.rssi_dbm = RSSI_DBM
         self.gateway: MemoryLink | None = None
         self.phones: dict[int, MemoryLink] = {}
         self.next_channel = 1
@@ -56,6 +58,20 @@ class MemoryLock:
         """See `simulator.wire.Beacon`."""
         self.phone_waiting = waiting
         self._on_changed()
+
+    def set_installable(self, installable: bool) -> None:  # noqa: FBT001 - a setter of one flag
+        """See `simulator.wire.Beacon`."""
+        self.installable = installable
+
+    @property
+    def sighting(self) -> Sighting:
+        """What an advertisement tells."""
+        return Sighting(
+            address=self.address,
+            rssi_dbm=self.rssi_dbm,
+            phone_waiting=self.phone_waiting,
+            installable=self.installable,
+        )
 
     def on_gateway_gone(self) -> None:
         """The gateway's link is down."""
@@ -139,9 +155,17 @@ class MemoryRadio:
                 self._check_available()
                 lock = self._heard(address, phone_waiting=phone_waiting)
                 if lock is not None:
-                    return Sighting(address=lock.address, rssi_dbm=RSSI_DBM, phone_waiting=lock.phone_waiting)
+                    return lock.sighting
             elif not await self._change_before(end_s):
                 raise RadioError(RadioCode.NOT_FOUND)
+
+    async def survey(self, *, duration_ms: int) -> tuple[Sighting, ...]:
+        """See `Radio.survey`."""
+        self._check_available()
+        await asyncio.sleep(duration_ms / 1_000)
+        self._check_available()
+        heard = [] if self._hung is not None else [lock for lock in self.locks.values() if lock.audible]
+        return tuple(lock.sighting for lock in heard)
 
     async def connect(self, sighting: Sighting, *, timeout_ms: int) -> LockLink:
         """See `Radio.connect`."""
@@ -214,6 +238,10 @@ class MemoryRadio:
     def set_phone_waiting(self, waiting: bool) -> None:  # noqa: FBT001 - a setter of one flag
         """See `simulator.wire.Beacon`: the first lock's."""
         self.locks[ADDRESS].set_phone_waiting(waiting)
+
+    def set_installable(self, installable: bool) -> None:  # noqa: FBT001 - a setter of one flag
+        """See `simulator.wire.Beacon`: the first lock's."""
+        self.locks[ADDRESS].set_installable(installable)
 
     # Phones.
 

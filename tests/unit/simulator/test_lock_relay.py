@@ -31,9 +31,13 @@ class BenchBeacon:
 
     def __init__(self) -> None:
         self.is_waiting = False
+        self.is_installable = False
 
     def set_phone_waiting(self, waiting: bool) -> None:  # noqa: FBT001 - a setter of one flag
         self.is_waiting = waiting
+
+    def set_installable(self, installable: bool) -> None:  # noqa: FBT001 - a setter of one flag
+        self.is_installable = installable
 
 
 def closes(gateway: BenchGateway) -> list[tuple[int, Code]]:
