@@ -458,6 +458,7 @@ def test_two_operators_sign_one_command() -> None:
     assert verified.second is not None
     assert [proof.sha256 for proof in verified.proofs] == [OPERATOR.grant_sha256, SECOND.grant_sha256]
     assert verified.is_emergency
+    assert verified.command_sha256 == hashlib.sha256(parse_bundle(pair_bundle())[0]).digest()
 
 
 DIRECT = Holder(key=CARER.key, grant=direct_grant())
@@ -479,6 +480,14 @@ PAIRS: Mapping[str, Callable[[], bytes]] = {
     ),
     "a carer as the second": lambda: pair_bundle(
         sign_many(together(), [OPERATOR.key, DIRECT.key]), OPERATOR.grant, DIRECT.grant
+    ),
+    "a carer as the second, whom the command names": lambda: pair_bundle(
+        sign_many(together(second_grant_sha256=DIRECT.grant_sha256), [OPERATOR.key, DIRECT.key]),
+        OPERATOR.grant,
+        DIRECT.grant,
+    ),
+    "a carer as the first, whom the command names": lambda: pair_bundle(
+        sign_many(together(grant_sha256=DIRECT.grant_sha256), [DIRECT.key, SECOND.key]), DIRECT.grant, SECOND.grant
     ),
     "a carer as the first": lambda: pair_bundle(
         sign_many(together(), [DIRECT.key, SECOND.key]), DIRECT.grant, SECOND.grant
@@ -521,6 +530,19 @@ def test_a_grant_is_verified_once_and_found_by_its_very_bytes() -> None:
     knowing = known()
     first = verify_grant(CARER.grant, CARER.authority, known=knowing)
     assert verify_grant(bytes(CARER.grant), CARER.authority, known=knowing) is first
+
+
+def test_a_grant_is_verified_anew_when_the_held_authority_has_changed_and_once_under_each() -> None:
+    assert CARER.authority is not None
+    held: list[bytes] = [CARER.authority]
+    knowing = replace(known(), find_authority=lambda _: held[0])
+    first = verify_grant(CARER.grant, None, known=knowing)
+    assert verify_grant(CARER.grant, None, known=knowing) is first
+    key = OFFICE.role_keys[Role.AUTHORITY]
+    held[0] = sign(replace(open_signed(Authority, held[0], public(key)), rights_max=Rights.LOCK), key)
+    narrowed = verify_grant(CARER.grant, None, known=knowing)
+    assert narrowed.rights == Rights.LOCK
+    assert verify_grant(CARER.grant, None, known=knowing) is narrowed
 
 
 def test_attack_what_was_refused_is_never_remembered() -> None:

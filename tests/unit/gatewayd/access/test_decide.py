@@ -417,6 +417,13 @@ def test_under_duress_an_epoch_command_lives_no_longer_than_an_unlock() -> None:
         assert code_of(bundle, HOME.facts()) is code
 
 
+def test_a_call_for_help_over_mqtt_is_heard_too_and_an_old_one_is_not() -> None:
+    fresh = HOME.over_mqtt(HOME.carer(), action=Action.UNLOCK_UNDER_DURESS)
+    old = HOME.over_mqtt(HOME.carer(), action=Action.UNLOCK_UNDER_DURESS, issued_s=10)
+    for bundle, heard in ((fresh, True), (old, False)):
+        assert is_call_for_help(bundle, HOME.freshness(), decide(bundle, HOME.facts())) is heard
+
+
 @pytest.mark.parametrize("code", [Code.WRONG_AUDIENCE, Code.ID_REUSED])
 def test_attack_bytes_that_anybody_can_send_again_raise_no_call_for_help(code: Code) -> None:
     forced = HOME.at_door(HOME.carer(), action=Action.UNLOCK_UNDER_DURESS)

@@ -6,7 +6,7 @@ last tests hold the table against `codes.py` and against the guards, so that no 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -16,7 +16,9 @@ from firmware_protocol.codes import Code
 from firmware_protocol.constants import BUNDLE_SIZE_MAX
 from firmware_protocol.cose import kid_of
 from firmware_protocol.errors import RemoteProtocolError
-from firmware_protocol.vocabulary import Action, OfflineClass, Rights, Tier
+from firmware_protocol.signed import open_signed, sign
+from firmware_protocol.tokens import Authority
+from firmware_protocol.vocabulary import Action, OfflineClass, Rights, Role, Tier
 from gatewayd.access.checks import Check
 from gatewayd.access.decide import GUARDS, decide, judge_each
 from gatewayd.access.explaining import VERIFICATION, Reasons, judge_aloud, verify_aloud
@@ -83,6 +85,14 @@ def under(authority_changes: dict[str, Any], **grant: Any) -> VerifiedBundle:
     return HOME.at_door(type(holder)(key=holder.key, grant=holder.grant, authority=authority))
 
 
+def authorised(**changes: Any) -> VerifiedBundle:
+    """Return Anna's command under an authority of which one part is another."""
+    holder, key = HOME.carer(), HOME.office.role_keys[Role.AUTHORITY]
+    authority = open_signed(Authority, holder.authority or b"", bytes(key.verify_key))
+    changed = sign(replace(authority, **changes), key)
+    return HOME.at_door(type(holder)(key=holder.key, grant=holder.grant, authority=changed))
+
+
 def mqtt(**options: Any) -> VerifiedBundle:
     return HOME.over_mqtt(HOME.carer(), **options)
 
@@ -128,6 +138,7 @@ MINUTE_MS: Final = LIMITS.interval_ms
 FULL_SIGNER: Final = LIMITS.lock_burst // 2
 MOTOR: Final = LIMITS.motor_burst - LIMITS.motor_reserve
 NARROW: Final = at(NOW_S, NOW_S + 120)
+WIDE: Final = at(NOW_S, NOW_S + 121)
 OPEN: Final = facts(alarm_open=True)
 A_WINDOW: Final = ((NOW_S, NOW_S + 900),)
 
@@ -164,6 +175,20 @@ ROWS: Final = (
         "the authority's home",
         (under({}), facts()),
         (under({"home": ELSEWHERE}), facts()),
+    ),
+    Row(
+        Check.AUDIENCE,
+        Code.WRONG_AUDIENCE,
+        "the authority's gateway",
+        (authorised(gateway_id=HOME.home.gateway_id), facts()),
+        (authorised(gateway_id=ELSEWHERE.gateway_id), facts()),
+    ),
+    Row(
+        Check.AUDIENCE,
+        Code.WRONG_AUDIENCE,
+        "the authority's locks",
+        (authorised(lock_ids=(ELSEWHERE.lock_id, HOME.home.lock_id)), facts()),
+        (authorised(lock_ids=(ELSEWHERE.lock_id,)), facts()),
     ),
     # Freshness.
     Row(
@@ -353,6 +378,13 @@ ROWS: Final = (
         (rescue(HOME.office.operator("olga", now_s=NOW_S, life_s=61)), OPEN),
         (rescue(HOME.office.operator("olga", now_s=NOW_S, life_s=60)), OPEN),
     ),
+    Row(
+        Check.TIME,
+        Code.EXPIRED,
+        "the end where the interval is too wide to be trusted, by the earliest",
+        (responder(exp_s=NOW_S + 1), facts(tier=Tier.COLD, time=WIDE)),
+        (responder(exp_s=NOW_S), facts(tier=Tier.COLD, time=WIDE)),
+    ),
     # The Keyset's age.
     Row(
         Check.KEYSET,
@@ -374,6 +406,23 @@ ROWS: Final = (
         "its last second where time is not trusted, by the earliest",
         (LATE_SHIFT, facts(tier=Tier.COLD, time=untrusted(KEYSET_END_S - 1), installer_cti=LATE_SHIFT.proof.grant.cti)),
         (LATE_SHIFT, facts(tier=Tier.COLD, time=untrusted(KEYSET_END_S), installer_cti=LATE_SHIFT.proof.grant.cti)),
+    ),
+    Row(
+        Check.KEYSET,
+        Code.EXPIRED,
+        "its last second where the interval is too wide, by the earliest",
+        (
+            LATE_SHIFT,
+            facts(
+                tier=Tier.COLD,
+                time=at(KEYSET_END_S - 1, KEYSET_END_S + 200),
+                installer_cti=LATE_SHIFT.proof.grant.cti,
+            ),
+        ),
+        (
+            LATE_SHIFT,
+            facts(tier=Tier.COLD, time=at(KEYSET_END_S, KEYSET_END_S + 200), installer_cti=LATE_SHIFT.proof.grant.cti),
+        ),
     ),
     Row(
         Check.KEYSET,
@@ -532,6 +581,13 @@ ROWS: Final = (
         (responder(windows=A_WINDOW), facts(tier=Tier.COLD, time=untrusted(NOW_S + 900))),
     ),
     Row(
+        Check.WINDOW,
+        Code.OUTSIDE_WINDOW,
+        "a visit that is over where the interval is too wide, by the earliest",
+        (responder(windows=((NOW_S - 60, NOW_S + 1),)), facts(tier=Tier.COLD, time=WIDE)),
+        (responder(windows=((NOW_S - 60, NOW_S),)), facts(tier=Tier.COLD, time=WIDE)),
+    ),
+    Row(
         Check.USES,
         Code.USES_SPENT,
         "the last use",
@@ -664,6 +720,24 @@ def test_a_whole_bundle_is_verified_and_every_check_is_shown() -> None:
     assert reasons.authenticated
     assert isinstance(reasons.verdict, Permitted)
     assert [result.check for result in reasons.results] == list(Check)
+    assert reasons.detail is None
+
+
+def test_facts_are_read_for_the_bundle_that_is_explained() -> None:
+    asked_for: list[VerifiedBundle] = []
+
+    def read(bundle: VerifiedBundle) -> Facts:
+        asked_for.append(bundle)
+        return HOME.facts()
+
+    judge_aloud(ANNA, read)
+    assert asked_for == [ANNA]
+
+
+def test_what_exactly_is_wrong_is_told_to_the_technician() -> None:
+    reasons = verify_aloud(stranger(), lambda: HOME.known)
+    assert isinstance(reasons, Reasons)
+    assert reasons.detail
 
 
 def test_every_guard_has_its_rows() -> None:

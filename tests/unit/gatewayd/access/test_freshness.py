@@ -54,3 +54,13 @@ def test_a_command_has_what_is_left_of_its_life_and_at_most_ten_seconds() -> Non
     assert within_ms(door, facts(boottime_ms=40_000, learned_ms=30_000)) == 10_000
     assert within_ms(door, facts(boottime_ms=59_999, learned_ms=30_000)) == 1
     assert within_ms(door, facts(boottime_ms=40_000, learned_ms=None)) == 0
+
+
+def test_four_challenges_may_be_outstanding_and_the_fifth_pushes_out_the_first() -> None:
+    challenges = Challenges()
+    names = [bytes([number]) * 16 for number in range(5)]
+    for number, name in enumerate(names[:4]):
+        challenges.learn(LOCK, name, number)
+    assert [challenges.learned_boottime_ms(LOCK, name) for name in names] == [0, 1, 2, 3, None]
+    challenges.learn(LOCK, names[4], 4)
+    assert [challenges.learned_boottime_ms(LOCK, name) for name in names] == [None, 1, 2, 3, 4]

@@ -31,3 +31,12 @@ def test_untrusted_time_is_cold_however_fresh_the_state() -> None:
 
 def test_a_second_holder_of_our_keys_is_suspect_whatever_else_is_known() -> None:
     assert tier_of(time=TRUSTED, state=STATE, suspect=True) is Tier.SUSPECT
+
+
+def test_an_interval_too_wide_to_be_trusted_is_cold_although_it_has_two_ends() -> None:
+    assert tier_of(time=TimeInterval(lo_ms=0, hi_ms=120_001), state=STATE, suspect=False) is Tier.COLD
+
+
+def test_a_state_of_this_very_second_is_fresh_and_one_dated_ahead_is_not() -> None:
+    assert tier_of(time=at(STATE.iat_s), state=STATE, suspect=False) is Tier.FRESH
+    assert tier_of(time=at(STATE.iat_s - 1), state=STATE, suspect=False) is Tier.STALE

@@ -92,3 +92,8 @@ def test_attack_nothing_is_given_back_to_an_episode_that_has_moved_since() -> No
 
 def test_a_responder_whose_spent_grant_never_opened_an_episode_is_refused() -> None:
     assert judge_uses(grant(0), Uses(), NOW_MS) is Code.USES_SPENT
+
+
+def test_the_only_episode_that_did_not_move_leaves_none() -> None:
+    assert give_back(Uses(count=1, episode_ms=7, movement_count=1), 7) == Uses(count=0)
+    assert give_back(Uses(count=0, episode_ms=7, movement_count=1), 7) == Uses(count=0)
