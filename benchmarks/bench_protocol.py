@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 ROUND_COUNT: Final = 150
 CALLS_PER_ROUND: Final = 20
-RATIO_BUNDLE_MAX: Final = 1.75
-"""1.5 to 1.6 is reached; the rest is three strict parsings in Python. Beyond the bar something was lost again."""
+RATIO_BUNDLE_MAX: Final = 1.5
+"""1.4 is reached on a quiet machine; the rest is three strict parsings in Python."""
 RATIO_RECORD_MAX: Final = 2.0
 """1.6 is reached."""
 RECORD: Final = bytes(64)
@@ -61,7 +61,10 @@ def bundle_row() -> Row:
     carer = office.carer(home, "care-north", "carer-17", now_s=NOW_S)
     bundle = unlock_at_door(carer, home, challenge=bytes(16), command_id=bytes(16), now_s=NOW_S)
     keyset = verify_keyset(office.keyset(now_s=NOW_S), roots=office.root_public_keys)
-    known = Known(keyset=keyset, find_grant=lambda _: None, find_authority=lambda _: None)
+
+    def stranger(_: bytes) -> None:
+        return None
+
     signed = [
         signed_bytes(part, VerifyKey(bytes(key.verify_key)), domain)
         for part, key, domain in zip(
@@ -76,7 +79,11 @@ def bundle_row() -> Row:
         for key, message, signature in signed:
             key.verify(message, signature)
 
-    floor, figure = measure(verify_alone, lambda: verify_bundle(bundle, known=known))
+    def verify_first() -> None:
+        # A verifier that has seen none of it: the daemon remembers proven grants, and then only the command is left.
+        verify_bundle(bundle, known=Known(keyset=keyset, find_grant=stranger, find_authority=stranger))
+
+    floor, figure = measure(verify_alone, verify_first)
     name = "bundle of 3 verified / its 3 signatures"
     return Row(name=name, unit="µs", floor=floor, figure=figure, ratio_max=RATIO_BUNDLE_MAX)
 

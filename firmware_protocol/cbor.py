@@ -30,16 +30,16 @@ TAG_SIGN: Final = 98
 # Major types, RFC 8949 §3.1. Plain numbers: an enum's members are looked up at each of some hundred items.
 _UINT, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP, _, _SIMPLE = range(8)
 _SIMPLE_VALUES: Final[Mapping[int, bool | None]] = {20: False, 21: True, 22: None}
-_KEYS: Final[Mapping[int, int]] = {
-    **{number: number for number in range(24)},
-    **{_NEGATIVE << 5 | number: -1 - number for number in range(24)},
-}
-"""The keys 0..23 and -1..-24, by the one byte that each is written in."""
+_NEGATIVE_KEYS: Final[Mapping[int, int]] = {_NEGATIVE << 5 | number: -1 - number for number in range(24)}
+"""The keys -1..-24, by the one byte that each is written in; 0..23 are written as themselves."""
 _PRIVATE_KEY: Final = -70_001
 _PRIVATE_KEY_ENCODED: Final = bytes.fromhex("3a00011170")
 """The only key of more than one byte. Keys ascend by their first byte: among these, RFC 7049's order is RFC 8949's."""
 _LONG_ARGUMENTS: Final = {24: (1, 24), 25: (2, 1 << 8), 26: (4, 1 << 16), 27: (8, 1 << 32)}
 """By additional information: how many further bytes hold the argument, and the smallest that needs so many."""
+_SHORT_BYTES: Final = _BYTES << 5
+"""Initial byte of an empty byte string; up to 23 bytes their number is added."""
+_SHORT_BYTES_MAX: Final = _SHORT_BYTES + 23
 _IMMEDIATE_MAX: Final = 23
 """Largest argument that stands in the initial byte itself."""
 
@@ -99,12 +99,16 @@ def decode(data: bytes, *, size_max: int) -> Value:
 
 
 class _Reader:
-    """One pass over the bytes. Sizes and counts are believed only as far as there are bytes for them."""
+    """One pass over the bytes. Sizes and counts are believed only as far as there are bytes for them.
 
-    __slots__ = ("_data", "_items_left", "_offset")
+    It runs three times for each bundle, so the path of a number or a byte string is one function, written out.
+    """
+
+    __slots__ = ("_data", "_items_left", "_offset", "_size")
 
     def __init__(self, data: bytes) -> None:
         self._data = data
+        self._size = len(data)
         self._offset = 0
         self._items_left = CBOR_ITEM_COUNT_MAX - 1
 
@@ -114,86 +118,113 @@ class _Reader:
             value = self._item(CBOR_DEPTH_MAX)
         except IndexError:  # every item begins with a byte that has to be there
             raise _cut_short() from None
-        if self._offset != len(self._data):
+        if self._offset != self._size:
             raise _malformed("bytes after the end of the CBOR item")
         return value
 
-    def _item(self, levels_left: int) -> Value:
-        initial = self._data[self._offset]
-        self._offset += 1
+    def _item(self, levels_left: int) -> Value:  # noqa: C901, PLR0911 - one case a major type, in one call
+        data, start = self._data, self._offset + 1
+        initial = data[start - 1]
+        if initial <= _IMMEDIATE_MAX:  # the commonest item: a small number
+            self._offset = start
+            return initial
         major, argument = initial >> 5, initial & 0x1F
         if argument > _IMMEDIATE_MAX and major != _SIMPLE:
-            argument = self._long_argument(argument)
+            if argument not in _LONG_ARGUMENTS:
+                raise _malformed("CBOR of indefinite length or reserved form")
+            size, argument_min = _LONG_ARGUMENTS[argument]
+            end = start + size
+            argument = int.from_bytes(data[start:end], "big")
+            if end > self._size:
+                raise _cut_short()
+            if argument < argument_min:
+                raise _malformed("CBOR number that is longer than it need be")
+            start = end
+        if major == _BYTES:
+            self._offset = end = start + argument
+            if end > self._size:
+                raise _cut_short()
+            return data[start:end]
+        self._offset = start
         if major == _UINT:
             return argument
-        if major == _BYTES:
-            return self._take(argument)
+        if major == _MAP:
+            return self._map(argument, levels_left - 1)
+        if major == _ARRAY:
+            self._enter(argument, levels_left - 1)
+            return tuple([self._item(levels_left - 1) for _ in range(argument)])
         if major == _TEXT:
             return self._text(argument)
+        return self._rarer(major, argument, levels_left - 1)
+
+    def _rarer(self, major: int, argument: int, levels_left: int) -> Value:
         if major == _NEGATIVE:
             return -1 - argument
         if major == _SIMPLE:
             return _simple(argument)
-        return self._container(major, argument, levels_left - 1)
-
-    def _container(self, major: int, argument: int, levels_left: int) -> Value:
-        if levels_left < 0:
-            raise RemoteProtocolError(Code.TOO_LARGE, f"CBOR nested deeper than {CBOR_DEPTH_MAX}")
-        if major == _MAP:
-            return self._map(argument, levels_left)
-        if major == _ARRAY:
-            self._claim(argument)
-            return tuple([self._item(levels_left) for _ in range(argument)])
         if argument not in {TAG_SIGN1, TAG_SIGN}:
             raise _malformed("CBOR tag that the protocol does not use")
-        self._claim(1)
+        self._enter(1, levels_left)
         return cbor2.CBORTag(argument, self._item(levels_left))
 
     def _map(self, count: int, levels_left: int) -> dict[int, Value]:
-        self._claim(2 * count)
+        self._enter(2 * count, levels_left)
+        data, size, offset = self._data, self._size, self._offset
         entries: dict[int, Value] = {}
         previous = -1
         for _ in range(count):
-            first = self._data[self._offset]
+            key = first = data[offset]
             if first <= previous:
                 raise _malformed("CBOR map with unsorted or duplicate keys")
             previous = first
-            if first in _KEYS:
-                key = _KEYS[first]
-                self._offset += 1
-            elif self._take(len(_PRIVATE_KEY_ENCODED)) == _PRIVATE_KEY_ENCODED:
-                key = _PRIVATE_KEY
+            if first <= _IMMEDIATE_MAX:
+                offset += 1
             else:
-                raise _malformed("CBOR map key that the protocol does not use")
-            entries[key] = self._item(levels_left)
+                key, offset = self._rarer_key(first, offset)
+            initial = data[offset]
+            # Small numbers and short byte strings are most of what maps hold; `_item` would say the same of them.
+            if initial <= _IMMEDIATE_MAX:
+                entries[key] = initial
+                offset += 1
+            elif _SHORT_BYTES <= initial <= _SHORT_BYTES_MAX:
+                end = offset + 1 + initial - _SHORT_BYTES
+                if end > size:
+                    raise _cut_short()
+                entries[key] = data[offset + 1 : end]
+                offset = end
+            else:
+                self._offset = offset
+                entries[key] = self._item(levels_left)
+                offset = self._offset
+        self._offset = offset
         return entries
 
+    def _rarer_key(self, first: int, offset: int) -> tuple[int, int]:
+        """Return a key that is not 0..23, and where its value begins."""
+        if first in _NEGATIVE_KEYS:
+            return _NEGATIVE_KEYS[first], offset + 1
+        end = offset + len(_PRIVATE_KEY_ENCODED)
+        if end > self._size:
+            raise _cut_short()
+        if self._data[offset:end] != _PRIVATE_KEY_ENCODED:
+            raise _malformed("CBOR map key that the protocol does not use")
+        return _PRIVATE_KEY, end
+
     def _text(self, size: int) -> str:
+        start = self._offset
+        self._offset = end = start + size
+        if end > self._size:
+            raise _cut_short()
         try:
-            return self._take(size).decode()
+            return self._data[start:end].decode()
         except UnicodeDecodeError as error:
             raise _malformed("CBOR text is not UTF-8") from error
 
-    def _long_argument(self, information: int) -> int:
-        """Read the argument that follows the initial byte."""
-        if information not in _LONG_ARGUMENTS:
-            raise _malformed("CBOR of indefinite length or reserved form")
-        size, argument_min = _LONG_ARGUMENTS[information]
-        argument = int.from_bytes(self._take(size), "big")
-        if argument < argument_min:
-            raise _malformed("CBOR number that is longer than it need be")
-        return argument
-
-    def _take(self, size: int) -> bytes:
-        start = self._offset
-        self._offset = end = start + size
-        if end > len(self._data):
-            raise _cut_short()
-        return self._data[start:end]
-
-    def _claim(self, count: int) -> None:
-        """Admit so many further items, each of which needs a byte at least."""
-        if count > len(self._data) - self._offset:
+    def _enter(self, count: int, levels_left: int) -> None:
+        """Go a level down, to so many further items, each of which needs a byte at least."""
+        if levels_left < 0:
+            raise RemoteProtocolError(Code.TOO_LARGE, f"CBOR nested deeper than {CBOR_DEPTH_MAX}")
+        if count > self._size - self._offset:
             raise _cut_short()
         self._items_left -= count
         if self._items_left < 0:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from firmware_protocol.cose import Envelope
+    from firmware_protocol.tokens import RoleKeys
 
 ROOT_THRESHOLD: Final = 2
 """Distinct pinned root keys that must sign a Keyset."""
@@ -282,7 +283,7 @@ def _verify_pair(envelope: Envelope, grants: Sequence[bytes], known: Known) -> V
 def _verify_grant(envelope: Envelope, given: bytes | None, held: bytes | None, keyset: Keyset) -> VerifiedGrant:
     issuer_kid = envelope.signatures[0].kid
     for role, kind in _GRANTS_BY_ROLE:
-        if _holds(keyset, role, issuer_kid):
+        if _key(keyset.roles.get(role), issuer_kid) is not None:
             if given is not None:
                 raise malformed("bundle", "an authority beside a grant that needs none")
             payload = _payload_by_role(envelope, kind.DOMAIN, keyset=keyset, role=role)
@@ -328,21 +329,24 @@ def _verified(
     )
 
 
-def _holds(keyset: Keyset, role: Role, kid: bytes) -> bool:
-    held = keyset.roles.get(role)
-    return held is not None and any(cose.kid_of(key) == kid for key in held.keys)
+def _key(held: RoleKeys | None, kid: bytes) -> bytes | None:
+    """Return the key of a role that a kid points at."""
+    if held is not None:
+        for key in held.keys:
+            if cose.kid_of(key) == kid:
+                return key
+    return None
 
 
 def _payload_by_role(envelope: Envelope, domain: str, *, keyset: Keyset, role: Role) -> bytes:
     held = keyset.roles.get(role)
     if held is None:
         raise RemoteProtocolError(Code.UNKNOWN_SIGNER, f"the keyset gives nobody the role {role.name}")
-    keys = {cose.kid_of(key): key for key in held.keys}
     if envelope.is_multi:
-        if len(envelope.verify_many(keys, domain=domain)) < held.threshold:
+        if len(envelope.verify_many({cose.kid_of(key): key for key in held.keys}, domain=domain)) < held.threshold:
             raise RemoteProtocolError(Code.UNKNOWN_SIGNER, "too few keys of the role signed")
         return envelope.payload
-    key = keys.get(envelope.signatures[0].kid)
+    key = _key(held, envelope.signatures[0].kid)
     if key is None or held.threshold > 1:
         raise RemoteProtocolError(Code.UNKNOWN_SIGNER, f"not enough keys of the role {role.name}")
     return envelope.verify(key, domain=domain)

@@ -33,8 +33,15 @@ _PROTECTED_START: Final = bytes.fromhex("a201270448")
 """`{1: -8, 4: h'…'}`: alg EdDSA and an 8-byte kid (RFC 9052 §3.1) have one encoding, and the kid ends it."""
 _SIGN1_START: Final = b"\xd2\x84"
 """Tag 18, array of four."""
-_SIGN1_PROTECTED: Final = slice(3, 3 + len(_PROTECTED_START) + KID_SIZE)
-"""Where the protected header of a COSE_Sign1 lies, behind the one byte of its own length."""
+_SIGN1_HEAD: Final = _SIGN1_START + bytes((0x40 + len(_PROTECTED_START) + KID_SIZE,)) + _PROTECTED_START
+"""How each COSE_Sign1 begins, up to its kid: the protected header is a byte string of 13."""
+_SIGN1_KID: Final = len(_SIGN1_HEAD)
+"""Where its kid begins."""
+_SIGN1_PAYLOAD: Final = _SIGN1_KID + KID_SIZE + 1
+"""Where its payload begins, behind the one byte of the empty unprotected header."""
+_SIGNATURE_HEAD: Final = bytes((0x58, SIGNATURE_SIZE))
+_SIGN1_SIGNATURE: Final = -SIGNATURE_SIZE - len(_SIGNATURE_HEAD)
+"""Where its signature begins, from the end."""
 _UNPROTECTED_EMPTY: Final = b"\xa0"
 _PAYLOAD_HEAD_SIZES: Final[Mapping[bytes, int]] = {b"\x58": 2, b"\x59": 3}
 """By its first byte: the head of a payload of 24 bytes and more, of 256 and more. A shorter one has a head of 1."""
@@ -78,8 +85,8 @@ def sign_many(payload: bytes, *, keys: Sequence[SigningKey], domain: str) -> byt
 
 def sig_structure1(protected: bytes, external_aad: bytes, payload: bytes) -> bytes:
     """Return the bytes that a COSE_Sign1 signature covers (RFC 9052 §4.4)."""
-    parts = (protected, external_aad, payload)
-    return b"\x84\x6aSignature1" + b"".join(map(cbor.encode_bytes, parts))
+    encode = cbor.encode_bytes
+    return b"\x84\x6aSignature1" + encode(protected) + encode(external_aad) + encode(payload)
 
 
 def sig_structure(body_protected: bytes, sign_protected: bytes, external_aad: bytes, payload: bytes) -> bytes:
@@ -94,10 +101,13 @@ class SignatureEntry:
 
     kid: bytes
     """8 bytes: a hint which key to try, never a proof of which key signed."""
-    protected: bytes
-    """The protected header as received: it is part of what was signed."""
     signature: bytes
     """64 bytes."""
+
+    @property
+    def protected(self) -> bytes:
+        """The protected header as received, a part of what was signed: around a kid it has one encoding."""
+        return _PROTECTED_START + self.kid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +116,16 @@ class Envelope:
 
     raw: bytes
     """The received bytes."""
-    sha256: bytes
-    """SHA-256 of the received bytes: the object's name. Anyone may vary a signature, so never that."""
     payload: bytes
     signatures: tuple[SignatureEntry, ...]
     """1 to 8, in the order received; exactly one unless `is_multi`."""
     is_multi: bool
     """Whether it is a COSE_Sign rather than a COSE_Sign1."""
+
+    @property
+    def sha256(self) -> bytes:
+        """SHA-256 of the received bytes: the object's name. Anyone may vary a signature, so never that."""
+        return hashlib.sha256(self.raw).digest()
 
     def verify(self, verify_key: bytes, *, domain: str) -> bytes:
         """Return the payload of a COSE_Sign1 that the Ed25519 public key `verify_key` signed for `domain`.
@@ -167,8 +180,7 @@ def parse(data: bytes, *, size_max: int) -> Envelope:
         raise RemoteProtocolError(Code.TOO_LARGE, f"a signed object of {len(data)} bytes, {size_max} allowed")
     is_multi = not data.startswith(_SIGN1_START)
     payload, signatures = _split_sign(data) if is_multi else _split_sign1(data)
-    sha256 = hashlib.sha256(data).digest()
-    return Envelope(raw=data, sha256=sha256, payload=payload, signatures=signatures, is_multi=is_multi)
+    return Envelope(raw=data, payload=payload, signatures=signatures, is_multi=is_multi)
 
 
 def _encode_sign1(protected: bytes, payload: bytes, signature: bytes) -> bytes:
@@ -177,14 +189,18 @@ def _encode_sign1(protected: bytes, payload: bytes, signature: bytes) -> bytes:
 
 
 def _split_sign1(data: bytes) -> tuple[bytes, tuple[SignatureEntry, ...]]:
-    """Cut the object where its parts must lie; it is one only if those parts, written anew, are `data`."""
-    protected = data[_SIGN1_PROTECTED]
-    encoded = data[_SIGN1_PROTECTED.stop + len(_UNPROTECTED_EMPTY) : -SIGNATURE_SIZE - 2]
-    signature = data[-SIGNATURE_SIZE:]
+    """Cut the object where its parts must lie; what stands between them can be one thing only."""
+    encoded = data[_SIGN1_PAYLOAD:_SIGN1_SIGNATURE]
     payload = encoded[_PAYLOAD_HEAD_SIZES.get(encoded[:1], 1) :]
-    if _encode_sign1(protected, payload, signature) != data:
+    if (
+        data[:_SIGN1_KID] != _SIGN1_HEAD
+        or data[_SIGN1_PAYLOAD - 1 : _SIGN1_PAYLOAD] != _UNPROTECTED_EMPTY
+        or cbor.encode_bytes(payload) != encoded
+        or data[_SIGN1_SIGNATURE:-SIGNATURE_SIZE] != _SIGNATURE_HEAD
+    ):
         raise _malformed("not a COSE_Sign1 of the allowed shape")
-    return payload, (SignatureEntry(kid=_kid(protected), protected=protected, signature=signature),)
+    entry = SignatureEntry(kid=data[_SIGN1_KID : _SIGN1_PAYLOAD - 1], signature=data[-SIGNATURE_SIZE:])
+    return payload, (entry,)
 
 
 def _split_sign(data: bytes) -> tuple[bytes, tuple[SignatureEntry, ...]]:
@@ -201,7 +217,7 @@ def _entry(value: cbor.Value) -> SignatureEntry:
         case (bytes() as protected, {**unprotected}, bytes() as signature) if (
             not unprotected and len(signature) == SIGNATURE_SIZE
         ):
-            return SignatureEntry(kid=_kid(protected), protected=protected, signature=signature)
+            return SignatureEntry(kid=_kid(protected), signature=signature)
     raise _malformed("not a signature of the allowed shape")
 
 
@@ -215,6 +231,7 @@ def _protected(verify_key: bytes) -> bytes:
     return _PROTECTED_START + kid_of(verify_key)
 
 
+@lru_cache(maxsize=64)  # one a kind of object
 def _external_aad(domain: str) -> bytes:
     return (DOMAIN_PREFIX + domain).encode()
 

@@ -24,7 +24,7 @@ from firmware_protocol.codes import Code, UnknownCodeError
 from firmware_protocol.errors import LocalProtocolError, RemoteProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from enum import IntEnum, IntFlag
 
     from firmware_protocol.cbor import Value
@@ -68,7 +68,7 @@ class Uint:
 
     def decode(self, value: Value, where: str) -> int:
         """Return the integer."""
-        if not isinstance(value, int) or isinstance(value, bool):
+        if type(value) is not int:  # of one type and no subtype: True is an int in Python, and no number here
             raise malformed(where, "not an integer")
         if not self.value_min <= value <= self.value_max:
             raise malformed(where, "number out of range")
@@ -88,7 +88,7 @@ class Octets:
 
     def decode(self, value: Value, where: str) -> bytes:
         """Return the bytes."""
-        if not isinstance(value, bytes):
+        if type(value) is not bytes:
             raise malformed(where, "not a byte string")
         if not self.size_min <= len(value) <= self.size_max:
             raise malformed(where, "byte string too short or too long")
@@ -148,15 +148,22 @@ class Choice:
     def decode(self, value: Value, where: str) -> IntEnum:
         """Return the member."""
         number = _UINT.decode(value, where)
-        try:
-            return self.kind(number)
-        except ValueError:
-            raise malformed(where, f"{number} is no {self.kind.__name__}") from None
+        member = _members(self.kind).get(number)
+        if member is None:
+            raise malformed(where, f"{number} is no {self.kind.__name__}")
+        return member
 
 
 @cache
-def _every_bit(kind: type[IntFlag]) -> int:
-    return sum(kind)
+def _members(kind: type[IntEnum]) -> Mapping[int, IntEnum]:
+    """By number: calling the enum costs more than the rest of reading a field."""
+    return {int(member): member for member in kind}
+
+
+@cache
+def _sets(kind: type[IntFlag]) -> Mapping[int, IntFlag]:
+    """Every set of the bits, by its number; there are few bits."""
+    return {number: kind(number) for number in range(sum(kind) + 1) if not number & ~sum(kind)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +178,10 @@ class Flags:
 
     def decode(self, value: Value, where: str) -> IntFlag:
         """Return the set."""
-        number = _UINT.decode(value, where)
-        if number & ~_every_bit(self.kind):
+        found = _sets(self.kind).get(_UINT.decode(value, where))
+        if found is None:
             raise malformed(where, f"a bit that {self.kind.__name__} does not have")
-        return self.kind(number)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +294,7 @@ def wire(cls: type[T]) -> type[T]:
         raise TypeError(f"{cls.__name__} is no WireMap")
     made.FIELDS = _declared(made)
     made.KEYS = _allowed_keys(made.FIELDS)
+    made.PLANS = tuple(_plan(path, made.FIELDS, made.KEYS) for path in made.KEYS)
     return made
 
 
@@ -300,6 +308,8 @@ class WireMap:
     """What `wire` found declared."""
     KEYS: ClassVar[Mapping[tuple[int, ...], frozenset[int]]]
     """The keys that may stand in each map, by the path to it."""
+    PLANS: ClassVar[tuple[_Plan, ...]]
+    """The same, laid out for reading."""
 
     def to_bytes(self) -> bytes:
         """Encode deterministically.
@@ -330,18 +340,24 @@ class WireMap:
             RemoteProtocolError: `data` is not the one encoding of such a value.
         """
         tree = cbor.decode(data, size_max=cls.SIZE_MAX)
-        branches = {path: _branch(tree, path, keys, cls.__name__) for path, keys in cls.KEYS.items()}
-        found = {}
-        for field in cls.FIELDS:
-            branch = branches[field.parent]
-            if field.key in branch:
-                found[field.name] = _decoded(field, branch[field.key])
-            elif field.default is _REQUIRED:
-                raise malformed(field.where, "missing")
-        value = cls(**found)
-        if problem := value.problem():
+        found: dict[str, object] = {}
+        for plan in cls.PLANS:
+            branch = _branch(tree, plan, cls.__name__)
+            known_count = plan.branch_count
+            for key, name, decode, where, default in plan.steps:
+                if key in branch:
+                    known_count += 1
+                    found[name] = value = decode(branch[key], where)
+                    if default is not _REQUIRED and value == default:
+                        raise malformed(where, "a default must be left out")
+                elif default is _REQUIRED:
+                    raise malformed(where, "missing")
+            if known_count != len(branch):
+                raise malformed(cls.__name__, f"unknown fields {sorted(branch.keys() - cls.KEYS[plan.path])}")
+        made = cls(**found)
+        if problem := made.problem():
             raise malformed(cls.__name__, problem)
-        return value
+        return made
 
     def problem(self) -> str | None:
         """Say what is wrong between fields that are each right, or None."""
@@ -371,20 +387,31 @@ def _allowed_keys(fields: Sequence[WireField]) -> Mapping[tuple[int, ...], froze
     return {path: frozenset(keys) for path, keys in allowed.items()}
 
 
-def _branch(tree: Value, path: tuple[int, ...], keys: frozenset[int], where: str) -> dict[int, Value]:
-    for key in path:
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How one map of an object is read."""
+
+    path: tuple[int, ...]
+    """Where it stands."""
+    branch_count: int
+    """How many further maps stand in it."""
+    steps: tuple[tuple[int, str, Callable[[Value, str], Any], str, object], ...]
+    """Key, name, reader, what an error calls it, and default, of each field."""
+
+
+def _plan(path: tuple[int, ...], fields: Sequence[WireField], paths: Iterable[tuple[int, ...]]) -> _Plan:
+    return _Plan(
+        path=path,
+        branch_count=sum(other[:-1] == path for other in paths if other),
+        steps=tuple((f.key, f.name, f.codec.decode, f.where, f.default) for f in fields if f.parent == path),
+    )
+
+
+def _branch(tree: Value, plan: _Plan, where: str) -> dict[int, Value]:
+    for key in plan.path:
         if not isinstance(tree, dict) or key not in tree:
             raise malformed(where, f"field {key} is missing")
         tree = tree[key]
     if not isinstance(tree, dict):
         raise malformed(where, "not a map")
-    if not tree.keys() <= keys:
-        raise malformed(where, f"unknown fields {sorted(tree.keys() - keys)}")
     return tree
-
-
-def _decoded(field: WireField, carried: Value) -> object:
-    value = field.codec.decode(carried, field.where)
-    if value == field.default:
-        raise malformed(field.where, "a default must be left out")
-    return value
