@@ -29,8 +29,8 @@ Bindings: TypeAlias = "Sequence[int | str | bytes | None] | Mapping[str, int | s
 
 APPLICATION_ID: Final = 0x434C474B
 """`CLGK`: tells this store from any other SQLite file."""
-SCHEMA_VERSION: Final = 3
-"""Of the newest schema (`schema.STEPS`); a file of a higher one is left alone."""
+SCHEMA_VERSION: Final = 4
+"""Of the newest schema (`schema.STEPS`); a file of a higher one is opened where that one says that this is enough."""
 WAL_PAGE_COUNT: Final = 1_000
 """The write-ahead log is folded back into the file at this length, in pages of 4 KiB."""
 WAL_PAGE_COUNT_MAX: Final = 8_000
@@ -321,7 +321,7 @@ class Database:
             raise StoreError(StoreCode.DAMAGED, f"{self.path}: cut in the middle of a page")
         if self._opening is not Opening.NEW and application_id != APPLICATION_ID:
             raise StoreError(StoreCode.DAMAGED, f"{self.path}: a database, but no store of this gateway")
-        if version > SCHEMA_VERSION:
+        if version > SCHEMA_VERSION and _number(connection, "SELECT readable_from FROM gateway") > SCHEMA_VERSION:
             detail = f"written by a newer gatewayd (schema {version}, this one knows {SCHEMA_VERSION})"
             raise StoreError(StoreCode.NEWER_SCHEMA, f"{self.path}: {detail}")
 

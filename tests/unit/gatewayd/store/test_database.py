@@ -125,6 +125,7 @@ def test_somebody_elses_database_is_left_as_it_is(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused_and_its_data_kept(path: Path) -> None:
     newer = apsw.Connection(str(path))
     newer.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}; CREATE TABLE future (x)")
+    newer.execute("UPDATE gateway SET readable_from = ?", (SCHEMA_VERSION + 1,))
     newer.close()
     before = digests(path.parent)
     error = refusal(path)
