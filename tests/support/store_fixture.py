@@ -1,4 +1,4 @@
-"""`python -m tests.support.store_fixture` prints a store as the schema of today writes it, for `tests/fixtures/stores/`.
+"""`python -m tests.support.store_fixture` prints a store as today's schema writes it, for `tests/fixtures/stores/`.
 
 To be run before a new step is added to the schema: the store of the version before it is what the step has to read.
 """

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "stores"
 
 
-def schema_of(path: Path) -> list[tuple[str, str]]:
+def schema_of(path: Path) -> list[str]:
     connection = apsw.Connection(str(path))
-    rows = connection.execute("SELECT type, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name").fetchall()
+    rows = connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name").fetchall()
     connection.close()
-    return [(kind, " ".join(sql.split())) for kind, sql in rows]
+    return [" ".join(str(sql).split()) for (sql,) in rows]
 
 
 def open_and_close(path: Path) -> None:
