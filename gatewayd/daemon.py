@@ -88,7 +88,7 @@ async def _main(config: Config) -> int:
     finally:
         await radio.close()
         await store.close()
-    return exits.OK
+    return exits.SOFTWARE if house.must_restart else exits.OK
 
 
 async def _live(house: House, manager: ServiceManager, watchdog: Watchdog) -> None:

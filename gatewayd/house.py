@@ -36,7 +36,8 @@ from gatewayd.link.supervisor import LinkSupervisor
 from gatewayd.lock_ledger import LockLedger
 from gatewayd.log_watch import LogWatch
 from gatewayd.presence import Presence
-from gatewayd.recorder import Recorder
+from gatewayd.recorder import Page, Recorder
+from gatewayd.renewal import carry_over, renew_where_doubted
 from gatewayd.reservation import Premises, Reservations
 from gatewayd.settings import LimitSettings
 from gatewayd.statements import Statements
@@ -135,6 +136,9 @@ class House:
         self.links: dict[bytes, LinkSupervisor] = {}
         self._lock_ids = frozenset(home.lock_id for home in base.homes)
         self._changed = asyncio.Event()
+        self._stop = asyncio.Event()
+        self.must_restart = False
+        """It has stopped by its own will: the journal is to begin anew, which a start does."""
         self.challenges = Challenges()
         self.statements = Statements(
             identity=identity,
@@ -309,7 +313,12 @@ class House:
             suspicion=self.base.suspicion,
             alerts=self.alerts,
             changed=self._note_receipt,
+            renew=self._renew,
         )
+
+    def _renew(self) -> None:
+        self.must_restart = True
+        self._stop.set()
 
     def _note_receipt(self) -> None:
         self._changed.set()
@@ -317,14 +326,16 @@ class House:
             link.note_received()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Live until `stop` is set; then let a movement that is under way end, and leave properly.
+        """Live until `stop` is set, by whomever; then let a movement that is under way end, and leave properly.
 
         Raises:
             ExceptionGroup: a bug in one of the parts. Faults of radio, network and disk never come out.
         """
+        self._stop = stop
         async with asyncio.TaskGroup() as tasks:
             parts = [
                 tasks.create_task(self.uplink.run()),
+                tasks.create_task(carry_over(self.base.recorder)),
                 tasks.create_task(self.door.settle()),
                 tasks.create_task(self._presence.run()),
                 tasks.create_task(self._disk_watch().run()),
@@ -415,8 +426,17 @@ def _lay(tx: Transaction, seams: Seams, plan: Plan, start: Start) -> Foundation:
         forget = alarms.forget_alarms if start.recorded else alarms.void_alarms
         forget(tx)
     gateway_id = plan.identity.gateway_id
-    journal = load_journal(tx, gateway_id=gateway_id)
     timekeeper = TimeKeeper(clock=seams.clock, stored=meta.load_time(tx))
+    journal = load_journal(tx, gateway_id=gateway_id)
+    if start.recorded:
+        page = Page(
+            tx=tx,
+            time=timekeeper.interval(),
+            stored_time=timekeeper.to_store(),
+            journal=journal,
+            entropy=seams.entropy,
+        )
+        journal = renew_where_doubted(page, own_key=bytes(plan.identity.signing_key.verify_key))
     recorder = Recorder(store=seams.store, journal=journal, timekeeper=timekeeper, entropy=seams.entropy)
     trust = TrustKeeper(
         gateway_id=gateway_id, roots=plan.roots, store=seams.store, recorder=recorder, timekeeper=timekeeper

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from gatewayd.store import commands, meta
+from gatewayd.store import commands, meta, renewal
 from gatewayd.store.store import StoreError
 
 if TYPE_CHECKING:
@@ -40,8 +40,9 @@ class LogWatch:
         suspicion: Suspicion,
         alerts: Alerts,
         changed: Callable[[], None],
+        renew: Callable[[], None],
     ) -> None:
-        """`changed` is called when tier or backlog may have."""
+        """`changed` is called when tier or backlog may have; `renew` when the journal must begin anew."""
         self._boot = boot
         self._store = store
         self._journal = journal
@@ -50,6 +51,7 @@ class LogWatch:
         self._suspicion = suspicion
         self._alerts = alerts
         self._changed = changed
+        self._renew = renew
 
     async def receipt_accepted(self, *, time_s: int, checkpoint: Checkpoint, signed_at: SignedAt | None) -> None:
         """See `LogWatcher.receipt_accepted`."""
@@ -81,3 +83,18 @@ class LogWatch:
         self._changed()
         detail = f"the central log holds a checkpoint of ours over {checkpoint.size} entries that we cannot bear out"
         await self._alerts.alert("journal.rolled_back", detail)
+        await self._begin_anew("journal.rolled_back")
+
+    async def doubted(self, code: str, detail: str) -> None:
+        """See `LogWatcher.doubted`: damage is nobody's attack, so it raises no suspicion."""
+        await self._alerts.alert(code, detail)
+        await self._begin_anew(code)
+
+    async def _begin_anew(self, reason: str) -> None:
+        # A start does it: everything that names the log learns its new name there, in one transaction.
+        try:
+            await self._store.run(lambda tx: renewal.note_doubt(tx, reason))
+        except StoreError as error:
+            _log.error("store.unavailable", code=error.code)
+        else:
+            self._renew()

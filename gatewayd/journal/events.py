@@ -92,6 +92,20 @@ class GatewayHeartbeat(Event):
     """See `GatewayStarted`."""
 
 
+class LogBegun(Event):
+    """The journal has begun anew, because the one before could not be borne out any more."""
+
+    TYPE: ClassVar[str] = "carelock.log.begun"
+
+    reason: Word
+    """A stable code: `journal.rolled_back`, `journal.forked`, `journal.damaged`, `store.damaged`."""
+    former_log_id: Hex | None = None
+    """None where even that could not be read."""
+    former_size: Count | None = None
+    former_root: Hex | None = None
+    """Of the tree over so many entries, as far as this gateway knew it."""
+
+
 class CommandDecided(Event):
     """A signed command was permitted or refused."""
 
@@ -282,6 +296,7 @@ EVENT_TYPES: Final[Mapping[str, type[Event]]] = MappingProxyType(
         for kind in (
             GatewayStarted,
             GatewayHeartbeat,
+            LogBegun,
             CommandDecided,
             DuressSignalled,
             CommandOutcome,

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from firmware_protocol.checkpoint import Checkpoint, origin_of, sign_checkpoint
+from firmware_protocol.checkpoint import Checkpoint, origin_of, sign_checkpoint, verify_checkpoint
+from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.merkle import Frontier, leaf_hash
 from gatewayd.errors import GatewayError
-from gatewayd.journal.leaves import to_leaf
+from gatewayd.journal.leaves import carry_leaf, to_leaf
 from gatewayd.journal.receipts import (
     ReceiptAccepted,
     ReceiptRefused,
@@ -98,8 +99,11 @@ class JournalStore(Protocol):
     def add_entry(self, tx: Handle, leaf: bytes, hashed: bytes, frontier: Frontier) -> None:
         """Append an entry; `frontier` is the tree's with it."""
 
-    def read_entries(self, tx: Handle, from_index: int, count: int) -> list[tuple[int, bytes]]:
-        """Return entries in order."""
+    def read_entries(self, tx: Handle, from_index: int, count: int) -> list[tuple[int, bytes, bytes]]:
+        """Return entries in order: index, leaf, and the leaf hash that the tree holds for it."""
+
+    def newest_checkpoint(self, tx: Handle) -> SignedCheckpoint | None:
+        """Return the remembered checkpoint over most entries."""
 
     def save_sent(self, tx: Handle, sent: int) -> None:
         """Move the sent mark, either way."""
@@ -136,9 +140,38 @@ class Journal:
         frontier = self.store.load_frontier(tx)
         index = frontier.size
         leaf = to_leaf(event, gateway_id=self.gateway_id, log_id=self.log_id, index=index, salt=salt, time=time)
+        return self._add(tx, frontier, leaf)
+
+    def append_carried(self, tx: Handle, leaf: bytes) -> int:
+        """Append an entry of a former log and return its index here.
+
+        Raises:
+            LeafError: it is no entry.
+        """
+        frontier = self.store.load_frontier(tx)
+        return self._add(tx, frontier, carry_leaf(leaf, log_id=self.log_id, index=frontier.size))
+
+    def _add(self, tx: Handle, frontier: Frontier, leaf: bytes) -> int:
         hashed = leaf_hash(leaf)
         self.store.add_entry(tx, leaf, hashed, frontier.append(hashed))
-        return index
+        return frontier.size
+
+    def doubt(self, tx: Handle, *, own_key: bytes) -> str:
+        """Return why this journal cannot be borne out, empty where nothing speaks against it.
+
+        It costs the same at any size. What our own key has signed is evidence against the store that holds it: a file
+        that was put together from two, or cut, states less than its own checkpoints.
+        """
+        held, tree = self.store.newest_checkpoint(tx), self.store.load_frontier(tx)
+        if held is None:
+            return ""
+        try:
+            signed = verify_checkpoint(held.note, name=self.origin, public=own_key)
+        except RemoteProtocolError:
+            return ""  # nobody's word
+        if signed.size > tree.size:
+            return "journal.rolled_back"
+        return "journal.forked" if signed.size == tree.size and signed.root != tree.root() else ""
 
     def marks(self, tx: Handle) -> Marks:
         """Return how far everybody is."""
@@ -153,13 +186,15 @@ class Journal:
         """Return entries (index, leaf) in order: at most `count`, and `size_max` bytes, but always one if there is one.
 
         Raises:
-            JournalError: journal.pruned, the first of them is no longer here.
+            JournalError: journal.pruned, the first of them is no longer here; journal.damaged, one has rotted.
         """
         oldest = self.marks(tx).oldest
         if from_index < oldest:
             raise JournalError("journal.pruned", f"entry {from_index}: pruned, the oldest here is {oldest}")
         taken: list[tuple[int, bytes]] = []
-        for index, leaf in self.store.read_entries(tx, from_index, min(count, READ_COUNT_MAX)):
+        for index, leaf, hashed in self.store.read_entries(tx, from_index, min(count, READ_COUNT_MAX)):
+            if leaf_hash(leaf) != hashed:
+                raise JournalError("journal.damaged", f"entry {index}: not the bytes that were written")
             size_max -= len(leaf)
             if taken and size_max < 0:
                 break
@@ -178,8 +213,8 @@ class Journal:
         """
         oldest = self.store.load_oldest_frontier(tx)
         tree = known if oldest.size <= known.size <= size else oldest
-        for _, leaf in self.store.read_entries(tx, tree.size, min(size - tree.size, READ_COUNT_MAX)):
-            tree = tree.append(leaf_hash(leaf))
+        for _, _, hashed in self.store.read_entries(tx, tree.size, min(size - tree.size, READ_COUNT_MAX)):
+            tree = tree.append(hashed)
         return tree
 
     def signed_checkpoint(

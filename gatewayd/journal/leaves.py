@@ -55,7 +55,7 @@ class LeafError(GatewayError):
 
 def to_leaf(event: Event, *, gateway_id: bytes, log_id: bytes, index: int, salt: bytes, time: TimeStamp) -> bytes:
     """Return the bytes of the entry `index`. `salt`: 16 random bytes, so that personal data can be erased later."""
-    envelope: dict[str, object] = {
+    envelope: dict[str, Any] = {
         "data": event.model_dump(mode="json"),
         "datacontenttype": "application/json",
         "id": f"{log_id.hex()}/{index}",
@@ -70,7 +70,24 @@ def to_leaf(event: Event, *, gateway_id: bytes, log_id: bytes, index: int, salt:
         envelope["timehi"] = _rfc3339(time.hi_ms)
     if event.priority:
         envelope["priority"] = True
+    return _to_bytes(envelope)
+
+
+def _to_bytes(envelope: dict[str, Any]) -> bytes:
     return json.dumps(envelope, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+
+
+def carry_leaf(data: bytes, *, log_id: bytes, index: int) -> bytes:
+    """Return an entry of a former log as one of this log: the same words, time and salt, with where it came from.
+
+    Raises:
+        LeafError: it is no entry.
+    """
+    read_leaf(data)
+    envelope = _parse(data)
+    envelope["carriedfrom"] = envelope.get("carriedfrom", envelope["id"])
+    envelope["id"] = f"{log_id.hex()}/{index}"
+    return _to_bytes(envelope)
 
 
 def read_leaf(data: bytes) -> Leaf:

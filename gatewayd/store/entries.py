@@ -49,10 +49,16 @@ def add_entry(tx: Handle, leaf: bytes, hashed: bytes, frontier: Frontier) -> Non
     tx.execute("UPDATE gateway SET log_size = ?, frontier = ?", (frontier.size, frontier.to_bytes()))
 
 
-def read_entries(tx: Handle, from_index: int, count: int) -> list[tuple[int, bytes]]:
-    """Return entries in order."""
-    rows = tx.execute("SELECT idx, leaf FROM entries WHERE idx >= ? ORDER BY idx LIMIT ?", (from_index, count))
-    return [(index, leaf) for index, leaf in rows]
+def read_entries(tx: Handle, from_index: int, count: int) -> list[tuple[int, bytes, bytes]]:
+    """Return entries in order: index, leaf, leaf hash."""
+    sql = "SELECT idx, leaf, leaf_hash FROM entries WHERE idx >= ? ORDER BY idx LIMIT ?"
+    return [(index, leaf, hashed) for index, leaf, hashed in tx.execute(sql, (from_index, count))]
+
+
+def newest_checkpoint(tx: Handle) -> SignedCheckpoint | None:
+    """Return the remembered checkpoint over most entries."""
+    rows = tx.execute(f"SELECT {CHECKPOINT_COLUMNS} FROM checkpoints ORDER BY log_size DESC LIMIT 1")  # noqa: S608 - our own column names
+    return checkpoint_of(rows[0]) if rows else None
 
 
 def save_sent(tx: Handle, sent: int) -> None:

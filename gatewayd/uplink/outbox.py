@@ -125,7 +125,7 @@ class Outbox:
             # A disk that fails must not cost us the session: answers and alarms still go out.
             log.warning("outbox.fault", code=error.code, detail=error.detail)
             if isinstance(error, JournalError):
-                await self._alerts.alert(error.code, error.detail)
+                await self._watcher.doubted(error.code, error.detail)
             return self._patience.next_s()
 
     async def _turn(self, session: BrokerSession) -> float | None:

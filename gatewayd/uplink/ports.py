@@ -71,6 +71,9 @@ class LogWatcher(Protocol):
     async def rolled_back(self, checkpoint: Checkpoint) -> None:
         """The central log holds a checkpoint that our key signed and our journal does not bear out."""
 
+    async def doubted(self, code: str, detail: str) -> None:
+        """The journal does not bear itself out: an entry has rotted, is missing, or was signed otherwise."""
+
 
 class ReceiptKeys(Protocol):
     """Knows the central log."""

@@ -441,8 +441,10 @@ def test_cloned_card_brings_back_no_grant_that_was_revoked_since(tmp_path: Path)
         await outlive(2)
         await world.kill_gateway()
         world.store_path.write_bytes(card)
-        house = await world.start_gateway()  # the broker still has the newest state, retained
-        await house.links[world.home.lock_id].wait_ready()
+        await world.start_gateway()  # the broker still has the newest state, retained
+        await outlive(10)  # the central log proves the copy: a start with a fresh log is part of it
+        assert world.house is not None
+        await world.house.links[world.home.lock_id].wait_ready()
         await outlive(5)
         assert (await world.visit(carer)).final is Code.REVOKED
 

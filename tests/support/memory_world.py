@@ -142,7 +142,19 @@ class MemoryWorld:
         return Identity(signing_key=self.home.gateway_signing_key, link_keys=self.home.gateway_link_keys)
 
     async def start_gateway(self) -> House:
-        """Start the daemon's house on the store."""
+        """Start the daemon's house on the store; when it stops by its own will it is started again, as by systemd."""
+        self.house = await self._open()
+        self._running = asyncio.create_task(self._live(self.house))
+        return self.house
+
+    async def _live(self, house: House) -> None:
+        await house.run(self._stop)
+        while house.must_restart:
+            await self._close()
+            self.house = house = await self._open()
+            await house.run(self._stop)
+
+    async def _open(self) -> House:
         self._store = Store.open(self.store_path, executor=InlineExecutor(), vfs=self.disk.name)
         seams = Seams(
             store=self._store,
@@ -154,10 +166,8 @@ class MemoryWorld:
             machine_boot=self.machine_boot,
         )
         plan = Plan(identity=self.identity, roots=self.office.root_public_keys, limits=self.limits)
-        self.house = await open_house(seams, plan)
         self._stop = asyncio.Event()
-        self._running = asyncio.create_task(self.house.run(self._stop))
-        return self.house
+        return await open_house(seams, plan)
 
     async def stop_gateway(self) -> None:
         """Stop it as systemd does."""
@@ -177,10 +187,14 @@ class MemoryWorld:
         await self._leave()
 
     async def _leave(self) -> None:
+        await self._close()
+        self.house, self._running = None, None
+
+    async def _close(self) -> None:
         if self._store is not None:
             with suppress(StoreError):  # on a disk that takes nothing the log stays as it is
                 await self._store.close()
-        self._store, self.house, self._running = None, None, None
+        self._store = None
 
     @asynccontextmanager
     async def gateway(self) -> AsyncIterator[House]:

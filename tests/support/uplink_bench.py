@@ -86,6 +86,9 @@ class Ears:
     async def rolled_back(self, checkpoint: Checkpoint) -> None:
         self.rolled_back_to.append(checkpoint.size)
 
+    async def doubted(self, code: str, detail: str) -> None:
+        await self.alert(code, detail)
+
     async def alert(self, code: str, detail: str) -> None:
         self.alerts.append(code)
         self.alert_details[code] = detail
