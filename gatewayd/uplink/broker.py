@@ -8,6 +8,7 @@ saying that it is connected.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
@@ -52,6 +53,8 @@ ACK_S_MAX: Final = 60.0
 PACKET_SIZE_MAX: Final = PAYLOAD_SIZE_MAX + 1_024
 """Longest packet that is read: a payload, its topic and properties."""
 READ_SIZE: Final = 65_536
+UNSENT_SIZE_MAX: Final = 65_536
+"""Bytes that are gathered for one write; what is queued beyond waits in paho until they have gone."""
 
 _QOS2_PUBLISH: Final = 0x34
 _TYPE_AND_QOS: Final = 0xF6
@@ -99,9 +102,9 @@ class PahoBroker:
 class _Client(Client):
     """paho's client over a socket that is connected already, with the bounds that paho lacks.
 
-    `_create_socket`, `_sock_recv`, `_packet_handle`, `_send_pingreq`, `_keepalive` and `_max_inflight_messages` are
-    paho's own: there is no public way to hand it a socket, to see the length of a packet before its body is read, to
-    refuse one, to ping, or to follow CONNACK. The tests of this module fail where a release of paho changes them.
+    What begins with an underscore and is not written here is paho's own: there is no public way to hand it a socket, to
+    see the length of a packet before its body is read, to refuse one, to write several at once, to ping, or to follow
+    CONNACK. The tests of this module fail where a release of paho changes them.
     """
 
     def __init__(self, settings: BrokerSettings, will: Outgoing, dialled: socket.socket) -> None:
@@ -109,6 +112,7 @@ class _Client(Client):
         self.dialled: Final = dialled
         self.fault: tuple[BrokerCode, str] | None = None
         self._unread = b""
+        self._unsent = bytearray()
         self._keepalive_s_max = settings.keepalive_s
         super().__init__(
             CallbackAPIVersion.VERSION2,
@@ -126,6 +130,11 @@ class _Client(Client):
         """See `PacketMachine.has_unread`."""
         return bool(self._unread)
 
+    @property
+    def has_unsent(self) -> bool:
+        """See `PacketMachine.has_unsent`."""
+        return bool(self._unsent) or self.want_write()
+
     def obey(self, receive_max: int) -> None:
         """Take over what CONNACK says: fewer publishes at once, a shorter keepalive.
 
@@ -138,6 +147,37 @@ class _Client(Client):
     def loop_misc(self) -> MQTTErrorCode:
         """Ping. Whether an answer comes is judged by the pump, which knows how slow the link is."""
         return self._send_pingreq()
+
+    def loop_write(self) -> MQTTErrorCode:
+        """Write what is queued in one go: a call, and over TLS a record, for each packet took a third of a drain."""
+        self._send_gathered()
+        code = super().loop_write()
+        self._send_gathered()
+        return code
+
+    def _sock_send(self, buf: bytes | bytearray) -> int:
+        if self._sock is None:
+            raise ConnectionAbortedError
+        if len(self._unsent) >= UNSENT_SIZE_MAX:
+            raise BlockingIOError
+        self._unsent += buf
+        return len(buf)
+
+    def _sock_close(self) -> None:
+        self._send_gathered()  # paho closes right behind its DISCONNECT
+        super()._sock_close()
+
+    def _send_gathered(self) -> None:
+        try:
+            # What TLS has not taken it wants to see again, as much or more of it: nothing is cut off in between.
+            while self._unsent and self._sock is not None:
+                del self._unsent[: self._sock.send(self._unsent)]
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return
+        except OSError as error:
+            self._unsent.clear()
+            self.fault = self.fault or (BrokerCode.LOST, str(error))
+            self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_CONN_LOST)
 
     def _create_socket(self) -> socket.socket:
         return self.dialled

@@ -42,8 +42,9 @@ class PacketMachine(Protocol):
     def loop_misc(self) -> object:
         """Ping."""
 
-    def want_write(self) -> bool:
-        """Tell whether something is queued."""
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something is queued that the socket has not taken."""
 
 
 class Pump:
@@ -140,7 +141,7 @@ class Pump:
         self._flush_planned = False
         if self._stopped or not self.guarded(self._machine.loop_write):
             return
-        if self._machine.want_write():
+        if self._machine.has_unsent:
             self._loop.add_writer(self._descriptor, self._flush)
         else:
             self._loop.remove_writer(self._descriptor)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
+    import ssl
     from types import TracebackType
 
 CONNECT: Final = 0x10
@@ -109,13 +110,14 @@ class Peer:
 class FrameBroker:
     """`async with FrameBroker() as broker`; each connection comes out of `next_peer`."""
 
-    def __init__(self, protocol: str = "5") -> None:
+    def __init__(self, protocol: str = "5", *, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._is_v5 = protocol == "5"
         self._peers: asyncio.Queue[Peer] = asyncio.Queue()
         self._all: list[Peer] = []
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._take, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._take, "127.0.0.1", 0, ssl=self._tls)
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -123,6 +125,8 @@ class FrameBroker:
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self._server.close()
+        for _ in range(20):  # who was accepted just now becomes a peer within a few turns
+            await asyncio.sleep(0)
         for peer in self._all:
             peer.reset()
         await asyncio.sleep(0)

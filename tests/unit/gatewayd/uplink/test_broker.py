@@ -6,7 +6,7 @@ import threading
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -22,6 +22,7 @@ from gatewayd.uplink.seam import (
     Incoming,
     Outgoing,
     PublishOutcome,
+    TlsSettings,
 )
 from tests.support.frame_broker import (
     CONNECT,
@@ -35,6 +36,7 @@ from tests.support.frame_broker import (
     frame,
     length,
 )
+from tests.support.small_ca import SmallCa
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -200,6 +202,53 @@ async def test_publishes_keep_their_order_and_acknowledgements_need_not() -> Non
         for each in reversed(sent):
             peer.acknowledge(each.packet_id)
         assert await asyncio.gather(*answered) == [PublishOutcome.DELIVERED] * 3
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_what_a_slow_reader_lets_through_in_pieces_arrives_whole_and_in_order(
+    tmp_path: Path, *, encrypted: bool
+) -> None:
+    ca = SmallCa.make(tmp_path)
+    context = ca.server_context(*ca.issue("broker")) if encrypted else None
+    tls = TlsSettings(ca_file=ca.file) if encrypted else None
+    async with FrameBroker(tls=context) as broker:
+        connecting = asyncio.ensure_future(PahoBroker(settings(broker, tls=tls)).connect(WILL))
+        peer = await broker.next_peer()
+        await peer.receive()
+        peer.accept()
+        session = await connecting
+        payloads = [bytes([number]) * 1_000_000 for number in range(PUBLISH_WINDOW_COUNT)]
+        answered = [session.publish(Outgoing(topic="t", payload=payload)) for payload in payloads]
+        await asyncio.sleep(0.2)  # as much as the sockets hold has gone, and no more goes
+        for payload in payloads:
+            sent = await peer.receive()
+            assert sent.body.endswith(payload)
+            peer.acknowledge(sent.packet_id)
+        assert set(await asyncio.gather(*answered)) == {PublishOutcome.DELIVERED}
+        await session.close()
+
+
+async def test_a_full_window_leaves_in_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connected() as (session, peer, _):
+        writes: list[int] = []
+
+        class Watched:
+            def __init__(self, sock: Any) -> None:
+                self._sock = sock
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self._sock, name)
+
+            def send(self, data: bytes) -> int:
+                writes.append(len(data))
+                return int(self._sock.send(data))
+
+        monkeypatch.setattr(session._client, "_sock", Watched(session._client._sock))  # noqa: SLF001 - paho's socket
+        for _ in range(PUBLISH_WINDOW_COUNT):
+            _ = session.publish(HELLO)
+        for _ in range(PUBLISH_WINDOW_COUNT):
+            await peer.receive()
+        assert len(writes) == 1
 
 
 async def test_correlation_and_expiry_travel_with_a_publish() -> None:
