@@ -240,6 +240,7 @@ class House:
                 target=LockTarget(
                     lock_id=home.lock_id,
                     lock_key=door.lock_link_key,
+                    log_key=door.lock_log_key,
                     address=base.plan.addresses.get(home.lock_id),
                 ),
                 keys=base.plan.identity.link_keys,

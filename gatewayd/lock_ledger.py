@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from firmware_protocol.lock_log import chain
+from firmware_protocol.vocabulary import Parcel
 from gatewayd.journal.events import (
     LinkLost,
     LinkRaised,
@@ -17,7 +18,7 @@ from gatewayd.journal.events import (
 )
 from gatewayd.link.ports import SessionReserved
 from gatewayd.link.radio import RadioCode
-from gatewayd.store import locks
+from gatewayd.store import locks, trust
 from gatewayd.store.store import StoreCode, StoreError
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from gatewayd.link.ports import LockEntry, RadioStep
     from gatewayd.recorder import Page, Recorder
     from gatewayd.store.store import Store, Transaction
+
+LOCK_AUTHORITY_COUNT_MAX: Final = 16
+"""Most Authorities that are handed to a lock, in one session and one after the other: the newest."""
 
 
 class LockLedger:
@@ -67,6 +71,10 @@ class LockLedger:
     async def log_position(self, lock_id: bytes) -> LogPosition | None:
         """See `LinkLedger.log_position`."""
         return await self._store.run(lambda tx: locks.load_log_position(tx, lock_id))
+
+    async def parcels(self, lock_id: bytes) -> tuple[tuple[Parcel, bytes], ...]:  # noqa: ARG002 - the same for each
+        """See `LinkLedger.parcels`."""
+        return await self._store.run(trust_parcels)
 
     async def received_seq(self, lock_id: bytes, log_id: bytes) -> int:
         """See `LinkLedger.received_seq`."""
@@ -125,6 +133,14 @@ class LockLedger:
                 rung=step.rung, code=step.code, unproven_ms=step.unproven_ms, priority=step.code == RadioCode.FAILED
             )
         )
+
+
+def trust_parcels(tx: Transaction) -> tuple[tuple[Parcel, bytes], ...]:
+    """Return Keyset, Authorities and AuthorityState as they are held: what a lock needs to verify by itself."""
+    keyset, state = trust.load_keyset(tx), trust.load_authority_state(tx)
+    authorities = [(Parcel.AUTHORITY, raw) for raw in trust.load_authorities(tx).values()][-LOCK_AUTHORITY_COUNT_MAX:]
+    held = [] if keyset is None else [(Parcel.KEYSET, keyset), *authorities]
+    return (*held, *(() if state is None else ((Parcel.STATE, state),)))
 
 
 def _recorded(lock_id: bytes, log_id: bytes, entry: LockEntry, previous: bytes) -> LockRecorded:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import structlog
 
 from firmware_protocol.codes import Code
 from firmware_protocol.messages import EventNotification, RelayClose, RelayData, RelayOpen, State
-from gatewayd.link.faults import Relieved, RequestRefused, SessionWornOut
+from gatewayd.errors import GatewayError
+from gatewayd.link.faults import LinkFault, Relieved, RequestRefused, SessionWornOut
 from gatewayd.link.ports import DoorObserved
 from gatewayd.link.slots import HURRIED_VISIT_MS_MIN, VISIT_MS_MIN
 
 if TYPE_CHECKING:
     from firmware_protocol.hello import LockStatus
+    from firmware_protocol.vocabulary import Parcel
     from gatewayd.link.lock_client import LockClient, Unasked
     from gatewayd.link.log_transfer import LogTransfer
-    from gatewayd.link.ports import LinkListener
+    from gatewayd.link.ports import LinkLedger, LinkListener
     from gatewayd.link.relay_channel import RelayChannels
     from gatewayd.link.slots import Slots
     from gatewayd.timekeeping import Instant
@@ -34,7 +37,14 @@ class Attendance:
     """One lock's, over all its links; implements `lock_client.RecordSink`."""
 
     def __init__(
-        self, *, lock_id: bytes, listener: LinkListener, relay: RelayChannels, transfer: LogTransfer, slots: Slots
+        self,
+        *,
+        lock_id: bytes,
+        listener: LinkListener,
+        ledger: LinkLedger,
+        relay: RelayChannels,
+        transfer: LogTransfer,
+        slots: Slots,
     ) -> None:
         self.state_due = asyncio.Event()
         """Set where the door may have changed."""
@@ -43,6 +53,9 @@ class Attendance:
         self._relay = relay
         self._transfer = transfer
         self._slots = slots
+        self._ledger = ledger
+        self._handed: set[tuple[Parcel, bytes]] = set()
+        """What the lock has got since this process started; a lock that lost it says so in its status."""
         self._status: LockStatus | None = None
 
     @property
@@ -53,6 +66,8 @@ class Attendance:
     def greet(self, status: LockStatus) -> None:
         """Take what the lock said of itself in this session's handshake."""
         self._status = status
+        if status.keyset_version == 0:
+            self._handed.clear()
 
     async def attend(self, client: LockClient, *, urgent: bool) -> None:
         """Do all of it for as long as the link lasts.
@@ -64,6 +79,7 @@ class Attendance:
             tasks.create_task(client.until_lost())
             tasks.create_task(self._copy_log(client))
             tasks.create_task(self._refresh(client))
+            tasks.create_task(self._keep_young(client))
             tasks.create_task(self._make_room(client, urgent=urgent))
 
     async def read_state(self, client: LockClient) -> None:
@@ -107,6 +123,28 @@ class Attendance:
             if client.renewal_due:
                 await client.retire(SessionWornOut(Code.LINK_DOWN.dotted, "a new session is due"))
             await self.read_state(client)
+
+    async def _keep_young(self, client: LockClient) -> None:
+        """Hand a lock that verifies what it will need when this gateway is gone, and again what has changed."""
+        while client.verifies:
+            try:
+                for kind, data in await self._ledger.parcels(self._lock_id):
+                    name = (kind, hashlib.sha256(data).digest())
+                    if name not in self._handed:
+                        await self._hand_over(client, kind, data)
+                        self._handed.add(name)
+            except RequestRefused as refused:
+                _log.warning("link.handover_refused", lock=self._lock_id.hex(), code=refused.code)
+            except LinkFault:
+                raise
+            except GatewayError as fault:
+                _log.warning("link.handover_postponed", lock=self._lock_id.hex(), code=fault.code)
+            await asyncio.sleep(REFRESH_MS / 1_000)
+
+    async def _hand_over(self, client: LockClient, kind: Parcel, data: bytes) -> None:
+        code = await client.hand_over(kind, data)
+        if code is not Code.DONE:
+            _log.warning("link.handover_refused", lock=self._lock_id.hex(), kind=kind.name.lower(), code=code.dotted)
 
     async def _make_room(self, client: LockClient, *, urgent: bool) -> NoReturn:
         """Give the connection up where another lock needs it, with nothing in flight.

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol, TypeVar
 
 from firmware_protocol.codes import Code, CodeClass
+from firmware_protocol.constants import CAPABILITY_VERIFY
+from firmware_protocol.courier import pieces
+from firmware_protocol.errands import CourierAck
 from firmware_protocol.messages import (
     COMMAND_HASH_SIZE,
     LOG_BATCH_COUNT_MAX,
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from firmware_protocol.session import Event, GatewaySession
+    from firmware_protocol.vocabulary import Parcel
     from gatewayd.link.ports import BoltMove
     from gatewayd.link.radio import LockLink
     from gatewayd.timekeeping import Clock, Instant, TimeInterval
@@ -221,6 +225,17 @@ class LockClient:
                 raise self._broken("a head without a head")
             return answer.head
 
+    async def hand_over(self, kind: Parcel, data: bytes) -> Code:
+        """Bring the lock a signed object; return what became of it there."""
+        async with self._turn:
+            request = self._send(*pieces(kind, data))
+            return (await self._answer(request, CourierAck))[0].code
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the lock decides alone while it has no gateway."""
+        return self._authenticated is not None and bool(self._authenticated[0].capabilities & CAPABILITY_VERIFY)
+
     def ack_log(self, *, copied_seq: int, received_seq: int) -> None:
         """Say how far the log is held here and signed for by the central log. The lock does not answer.
 
@@ -270,9 +285,10 @@ class LockClient:
         except LinkLost as lost:
             raise OutcomeUnknown(lost.code, lost.detail) from lost
 
-    def _send(self, message: Message) -> _Request:
+    def _send(self, *messages: Message) -> _Request:
         self._corr = self._corr % _CORR_MAX + 1
-        self._carrier.send(message, self._corr)
+        for message in messages:
+            self._carrier.send(message, self._corr)
         self._request = _Request(corr=self._corr, sent_ms=self._clock.now().boottime_ms)
         return self._request
 

@@ -10,6 +10,8 @@ import structlog
 from firmware_protocol.codes import Code
 from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.lock_log import LogPosition, LogRecord, RecordType, verify_batch
+from firmware_protocol.signed import open_signed
+from firmware_protocol.statements import LogHead
 from gatewayd.errors import GatewayError
 from gatewayd.link.faults import LinkLost, RequestRefused
 from gatewayd.link.ports import LockEntry
@@ -32,8 +34,10 @@ _log = structlog.get_logger()
 class LogTransfer:
     """One lock's log. Nothing that is wrong with it takes the link down: the door comes first."""
 
-    def __init__(self, *, lock_id: bytes, ledger: LinkLedger, listener: LinkListener) -> None:
+    def __init__(self, *, lock_id: bytes, log_key: bytes, ledger: LinkLedger, listener: LinkListener) -> None:
+        """`log_key` is the Ed25519 key that signs the heads of this log."""
         self._lock_id = lock_id
+        self._log_key = log_key
         self._ledger = ledger
         self._listener = listener
         self._due = asyncio.Event()
@@ -55,7 +59,9 @@ class LogTransfer:
         Raises:
             LinkLost: the link is over.
         """
-        reader = _Reader(lock_id=self._lock_id, ledger=self._ledger, client=client, status=status)
+        reader = _Reader(
+            lock_id=self._lock_id, log_key=self._log_key, ledger=self._ledger, client=client, status=status
+        )
         self.hint()
         while True:
             await self._due.wait()
@@ -81,11 +87,29 @@ class LogTransfer:
             await self._listener.on_alert(self._lock_id, fault.code, fault.detail)
 
 
+def check_head(head: bytes, *, lock_id: bytes, log_key: bytes, position: LogPosition) -> LogHead:
+    """Return the head that a lock has signed, which must be no other history than the one that is held.
+
+    Raises:
+        RemoteProtocolError: BAD_SIGNATURE; LOG_FORK where it speaks of another lock or log, of less than is held, or of
+            another history.
+    """
+    signed = open_signed(LogHead, head, log_key)
+    if (signed.lock_id, signed.log_id) != (lock_id, position.log_id) or signed.to_seq < position.seq:
+        raise RemoteProtocolError(Code.LOG_FORK, "the lock has signed the head of another log")
+    if signed.to_seq == position.seq and signed.head != position.head:
+        raise RemoteProtocolError(Code.LOG_FORK, "the lock has signed another history than it gave")
+    return signed
+
+
 class _Reader:
     """The copying of one session."""
 
-    def __init__(self, *, lock_id: bytes, ledger: LinkLedger, client: LockClient, status: LockStatus) -> None:
+    def __init__(
+        self, *, lock_id: bytes, log_key: bytes, ledger: LinkLedger, client: LockClient, status: LockStatus
+    ) -> None:
         self._lock_id = lock_id
+        self._log_key = log_key
         self._ledger = ledger
         self._client = client
         self._status = status
@@ -111,7 +135,9 @@ class _Reader:
             position, more = await self._copy(position)
             await self._acknowledge(position)
         if position.seq > began_at_seq:
-            await self._ledger.commit_head(self._lock_id, await self._client.log_head())
+            head = await self._client.log_head()
+            check_head(head, lock_id=self._lock_id, log_key=self._log_key, position=position)
+            await self._ledger.commit_head(self._lock_id, head)
 
     async def _begin(self) -> LogPosition:
         """Return where the copying goes on: where it ended, or at the start of another log."""
@@ -119,13 +145,17 @@ class _Reader:
         if held is not None and held.log_id == self._status.log_id:
             if held.seq >= self._status.log_next_seq:
                 raise RemoteProtocolError(Code.LOG_FORK, f"record {held.seq} is held and the lock has it no more")
-            return held
+            if held.seq >= self._status.log_owner_seq - 1:
+                return held
+            # The lock was somebody else's meanwhile: what it wrote then is not for us.
         start = await self._first_position()
         await self._ledger.restart_log(self._lock_id, start)
         return start
 
     async def _first_position(self) -> LogPosition:
-        log_id, received_seq = self._status.log_id, self._status.log_received_seq
+        log_id = self._status.log_id
+        # What an earlier home's records said is that home's.
+        received_seq = max(self._status.log_received_seq, self._status.log_owner_seq - 1)
         if received_seq == 0:
             return LogPosition.start(log_id)
         # Earlier records are with the central log, by way of an earlier gateway or an earlier disk of this one;

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from firmware_protocol.codes import Code
     from firmware_protocol.lock_log import LogPosition, LogRecord
-    from firmware_protocol.vocabulary import Action, Bolt, DoorLeaf
+    from firmware_protocol.vocabulary import Action, Bolt, DoorLeaf, Parcel
     from gatewayd.link.machine import LinkState
     from gatewayd.timekeeping import Instant, TimeInterval
 
@@ -23,6 +23,8 @@ class LockTarget:
     """8 bytes."""
     lock_key: bytes
     """The lock's X25519 public key, 32 bytes, from a signed object: this is what proves the lock."""
+    log_key: bytes
+    """The lock's Ed25519 public key, 32 bytes, from the same object: it signs the heads of the lock's log."""
     address: str | None
     """Where to connect, upper case with colons; None takes whatever advertises the service. Never evidence."""
 
@@ -220,6 +222,9 @@ class LinkLedger(Protocol):
 
     async def log_position(self, lock_id: bytes) -> LogPosition | None:
         """Return how far this lock's log is held; None before any of it."""
+
+    async def parcels(self, lock_id: bytes) -> tuple[tuple[Parcel, bytes], ...]:
+        """Return the signed objects that a lock needs to decide alone, in the order in which it must get them."""
 
     async def received_seq(self, lock_id: bytes, log_id: bytes) -> int:
         """Return up to which record the central log has signed for; 0 before any."""

@@ -96,13 +96,14 @@ class LinkSupervisor:
             hurry=self._hurry,
             on_sighting=self._note_sighting,
         )
-        self._transfer = LogTransfer(lock_id=target.lock_id, ledger=ledger, listener=listener)
+        self._transfer = LogTransfer(lock_id=target.lock_id, log_key=target.log_key, ledger=ledger, listener=listener)
         self._relay = RelayChannels(
             lock_id=target.lock_id, keys=keys, submit=submit, listener=listener, clock=clock, entropy=entropy
         )
         self._attendance = Attendance(
             lock_id=target.lock_id,
             listener=listener,
+            ledger=ledger,
             relay=self._relay,
             transfer=self._transfer,
             slots=adapter.slots,

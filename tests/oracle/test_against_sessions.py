@@ -350,7 +350,12 @@ def test_the_daemons_link_keeps_and_commands_the_oracles_lock() -> None:
         handler = OraclePeripheral(kept)
         home.radio = MemoryRadio(handler, home.random)
         home.link = LinkSupervisor(
-            target=LockTarget(lock_id=kept.lock_id, lock_key=public_of(LOCK_PRIVATE), address=ADDRESS),
+            target=LockTarget(
+                lock_id=kept.lock_id,
+                lock_key=public_of(LOCK_PRIVATE),
+                log_key=envelope.public_of(LOG_SEED),
+                address=ADDRESS,
+            ),
             keys=home.gateway_keys,
             adapter=Adapter(radio=home.radio, ledger=home.ledger, clock=home.clock),
             ledger=home.ledger,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Final
 
 from firmware_protocol.noise import KeyPair
-from firmware_protocol.vocabulary import Action
+from firmware_protocol.vocabulary import Action, Parcel
 from gatewayd.errors import GatewayError
 from gatewayd.link.adapter import Adapter
 from gatewayd.link.ports import BoltMove, LockTarget, SessionReserved
@@ -45,6 +46,7 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self.session_ctr = 0
+        self.held_parcels: tuple[tuple[Parcel, bytes], ...] = ()
         self.version_floor = 0
         self.command_seq = 0
         self.position: LogPosition | None = None
@@ -79,6 +81,10 @@ class MemoryLedger:
     async def log_position(self, _lock_id: bytes) -> LogPosition | None:
         """See `LinkLedger`."""
         return self.position
+
+    async def parcels(self, _lock_id: bytes) -> tuple[tuple[Parcel, bytes], ...]:
+        """See `LinkLedger`."""
+        return self.held_parcels
 
     async def received_seq(self, _lock_id: bytes, _log_id: bytes) -> int:
         """See `LinkLedger`."""
@@ -207,14 +213,22 @@ class HomeWaits:
 class LinkHome(HomeWaits):
     """One lock in reach of one gateway. Make it in a running loop."""
 
-    def __init__(self, *, seed: int = 1, value_size_max: int = 244, latency_ms: tuple[float, float] = (1, 5)) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int = 1,
+        value_size_max: int = 244,
+        latency_ms: tuple[float, float] = (1, 5),
+        roots: tuple[bytes, ...] = (),
+        gateway_id: bytes = b"gateway1",
+    ) -> None:
+        """With `roots` the lock decides alone where it has to."""
         self.random = Random(seed)
         self.entropy = SeededEntropy(seed)
         self.clock = ManualClock()
         self.gateway_keys = KeyPair.from_private(self.entropy.token(32))
-        self.keys = LockKeys.generate(
-            self.entropy, name="home", gateway_key=self.gateway_keys.public, gateway_id=b"gateway1"
-        )
+        keys = LockKeys.generate(self.entropy, name="home", gateway_key=self.gateway_keys.public, gateway_id=gateway_id)
+        self.keys = replace(keys, roots=roots)
         scheduler = LoopScheduler()
         self.medium = FragileMedium(MemoryMedium())
         self.flash = Flash(self.medium)
@@ -228,10 +242,17 @@ class LinkHome(HomeWaits):
         self.adapter = Adapter(radio=self.radio, ledger=self.ledger, clock=self.clock)
         self.link = self.make_link()
 
-    def make_link(self, *, lock_key: bytes | None = None, address: str = ADDRESS) -> LinkSupervisor:
+    def make_link(
+        self, *, lock_key: bytes | None = None, log_key: bytes | None = None, address: str = ADDRESS
+    ) -> LinkSupervisor:
         """Return a new supervisor, as a restarted gateway has one."""
         return LinkSupervisor(
-            target=LockTarget(lock_id=self.keys.lock_id, lock_key=lock_key or self.keys.link.public, address=address),
+            target=LockTarget(
+                lock_id=self.keys.lock_id,
+                lock_key=lock_key or self.keys.link.public,
+                log_key=log_key or bytes(self.keys.log_key.verify_key),
+                address=address,
+            ),
             keys=self.gateway_keys,
             adapter=self.adapter,
             ledger=self.ledger,

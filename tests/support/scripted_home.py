@@ -5,6 +5,8 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
+from nacl.signing import SigningKey
+
 from gatewayd.link.adapter import Adapter
 from gatewayd.link.ports import LockTarget
 from gatewayd.link.supervisor import LinkSupervisor
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from gatewayd.link.radio import Radio
 
 LOCK_ID = b"scripted"
+LOG_KEY = SigningKey(bytes(32))
 
 
 class ScriptedHome(HomeWaits):
@@ -38,7 +41,9 @@ class ScriptedHome(HomeWaits):
     def make_link(self, radio: Radio | None = None) -> LinkSupervisor:
         """Return a new supervisor."""
         return LinkSupervisor(
-            target=LockTarget(lock_id=LOCK_ID, lock_key=LOCK_KEYS.public, address=None),
+            target=LockTarget(
+                lock_id=LOCK_ID, lock_key=LOCK_KEYS.public, log_key=bytes(LOG_KEY.verify_key), address=None
+            ),
             keys=GATEWAY_KEYS,
             adapter=Adapter(radio=radio or self.radio, ledger=self.ledger, clock=self.clock),
             ledger=self.ledger,
