@@ -19,16 +19,21 @@ from bumble import hci, ll
 from bumble.controller import Connection, Controller
 from bumble.core import InvalidArgumentError, PhysicalTransport
 from bumble.link import LocalLink
+from bumble.transport import open_transport
 from bumble.transport.common import StreamPacketSink, StreamPacketSource
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from bumble.transport.common import Transport
 
 HOST: Final = "127.0.0.1"
 ACL_PACKET_SIZE: Final = 251
 """Longest data packet of the controllers, in bytes: the data length extension, so an MTU of 247 is one packet."""
 PUBLIC_ADDRESS: Final = "00:1A:7D:DA:71:{:02X}"
 """The public address of each radio, by its number. Only a host that sets no address of its own goes by it."""
+KERNEL_NUMBER: Final = 0xFF
+"""The number of the kernel's own adapter, beside those behind ports."""
 SUPERVISION_MS: Final = 200
 """A link whose other end is missing for two such periods is dropped at this end too."""
 
@@ -198,6 +203,7 @@ class Air:
         self._link = AirLink()  # type: ignore[no-untyped-call]  # Bumble gives it no annotations
         self._hci_ports: list[HciPort] = []
         self._supervision: asyncio.Task[None] | None = None
+        self._kernel: Transport | None = None
 
     async def __aenter__(self) -> Self:
         """Open all ports; `ports` then holds those that were chosen."""
@@ -216,6 +222,23 @@ class Air:
             self._supervision.cancel()
         for hci_port in self._hci_ports:
             hci_port.close()
+        if self._kernel is not None:
+            await self._kernel.close()
+
+    async def plug_into_kernel(self, transport: str) -> None:
+        """Put an adapter of this machine's kernel on the air; `transport` is `vhci` or `vhci:DEVICE`.
+
+        Raises:
+            OSError: no /dev/vhci (the module hci_vhci), or not allowed to use it.
+        """
+        self._kernel = await open_transport(transport)
+        AirController(
+            "kernel",
+            host_source=self._kernel.source,
+            host_sink=self._kernel.sink,
+            link=self._link,
+            public_address=PUBLIC_ADDRESS.format(KERNEL_NUMBER),
+        )
 
     async def _supervise(self) -> None:
         """Drop links that only one end believes in, for ever.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from bumble.core import BaseBumbleError
 from bumble.device import Connection, Device, DeviceConfiguration
 from bumble.hci import Address, HCI_LE_Create_Connection_Cancel_Command
+from bumble.snoop import BtSnooper
 from bumble.transport import open_transport
 from bumble.transport.common import TransportLostError
 
@@ -28,11 +29,13 @@ HCI_FAULTS: Final = (BaseBumbleError, OSError, TimeoutError)
 class HciHost:
     """One Bumble `Device` on the controller behind the transport `hci`, e.g. `tcp-client:127.0.0.1:40001`.
 
-    `address` is a random static address; a fresh one is made when it is None.
+    `address` is a random static address; a fresh one is made when it is None. All that passes between host and
+    controller is written to `capture`, if given, as btsnoop.
     """
 
-    def __init__(self, *, hci: str, address: str | None = None) -> None:
+    def __init__(self, *, hci: str, address: str | None = None, capture: BinaryIO | None = None) -> None:
         self._hci = hci
+        self._snooper = None if capture is None else BtSnooper(capture)
         self._address = Address(address) if address else Address.generate_static_address()
         self._transport: Transport | None = None
         self._device: Device | None = None
@@ -114,6 +117,7 @@ class HciHost:
         # No name, no GAP service: nothing that names a device in an attribute that anyone can read.
         configuration = DeviceConfiguration(name="", address=self._address, gap_service_enabled=False)
         device = Device.from_config_with_hci(configuration, self._transport.source, self._transport.sink)
+        device.host.snooper = self._snooper
         await device.power_on()
         self._device = device
         return device

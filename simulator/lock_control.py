@@ -32,6 +32,7 @@ class LockControl:
             "door_open": mechanics.door_opens,
             "door_close": mechanics.door_closes,
             "jam": mechanics.jam,
+            "slip": mechanics.slip,
             "free": mechanics.free,
             "tamper": mechanics.tamper,
             "power_off": lock.power_off,

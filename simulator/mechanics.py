@@ -90,6 +90,7 @@ class Mechanics:
         self._scheduler = scheduler
         self._battery_mv = battery_mv
         self._is_jammed = False
+        self._is_slipping = False
         self._run: _Run | None = None
 
     # What the firmware has.
@@ -176,9 +177,13 @@ class Mechanics:
         """Block the bolt's way for the motor until `free`."""
         self._is_jammed = True
 
+    def slip(self) -> None:
+        """Part the motor from the bolt until `free`: it turns, says that it is done, and the bolt is where it was."""
+        self._is_slipping = True
+
     def free(self) -> None:
         """End the jam; a bolt that is stuck half way stays there until something moves it."""
-        self._is_jammed = False
+        self._is_jammed = self._is_slipping = False
 
     def tamper(self) -> None:
         """Open the housing; that it was opened stays known."""
@@ -199,7 +204,8 @@ class Mechanics:
         if run is None:
             return
         if code is Code.DONE:
-            self.bolt = run.target
+            slipped = self._is_slipping and self.bolt is _MOVING[run.target]
+            self.bolt = self.movements[-1].start if slipped else run.target
         elif code is Code.MOTOR_BLOCKED:
             self.bolt = Bolt.JAMMED
         self._changed()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from bumble import att
 from bumble.core import UUID, AdvertisingData
@@ -53,9 +53,16 @@ class Peripheral:
     """The GATT server of one lock. `async with Peripheral(hci=…, address=…, handler=…)`: on the air inside."""
 
     def __init__(
-        self, *, hci: str, handler: PeripheralHandler, address: str | None = None, att_mtu_max: int = ATT_MTU_MAX
+        self,
+        *,
+        hci: str,
+        handler: PeripheralHandler,
+        address: str | None = None,
+        att_mtu_max: int = ATT_MTU_MAX,
+        capture: BinaryIO | None = None,
     ) -> None:
-        self._host = HciHost(hci=hci, address=address)
+        """Write all HCI traffic to `capture`, if given, as btsnoop."""
+        self._host = HciHost(hci=hci, address=address, capture=capture)
         self._handler = handler
         self._att_mtu_max = att_mtu_max
         self._tx = _notified(TX_UUID)

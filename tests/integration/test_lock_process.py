@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tty
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -13,6 +16,7 @@ import pytest
 
 from firmware_protocol.codes import Code
 from firmware_protocol.constants import SERVICE_UUID
+from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.fragments import Fragmenter, FragmentKind, Reassembler
 from firmware_protocol.hello import TO_PHONE_PLAIN, PhoneHello, PlainClose, decode_plain
 from firmware_protocol.lock_log import LogPosition, verify_batch
@@ -32,6 +36,7 @@ from firmware_protocol.noise import KeyPair
 from firmware_protocol.session import GatewaySession, LinkAuthenticated, RecordReceived
 from firmware_protocol.vocabulary import Bolt
 from gatewayd.link.bleak_radio import BleakRadio
+from gatewayd.link.radio import RadioError
 from simulator.lock_keys import LockKeys
 from simulator.phone_radio import PhoneRadio
 from simulator.seams import SystemEntropy
@@ -48,6 +53,10 @@ RADIO_MS: Final = 5_000
 ANSWER_S: Final = 5.0
 MOTOR_MS: Final = 1_000
 GATEWAY_KEYS: Final = KeyPair.from_private(bytes(range(32)))
+OPEN_CONTROLLER: Final = bytes.fromhex("ff00")
+"""What Linux' virtual HCI driver wants first: a vendor packet, and an adapter of the ordinary kind."""
+HCI_RESET: Final = bytes.fromhex("01030c00")
+RESET_COMPLETE: Final = bytes.fromhex("040e0401030c00")
 M = TypeVar("M", bound=Message)
 
 
@@ -93,11 +102,18 @@ class World:
     def hci(self, radio: int) -> str:
         return f"tcp-client:127.0.0.1:{self._air.ready['ports'][radio]}"
 
-    def start_lock(self) -> Child:
+    def start_lock(self, *options: str) -> Child:
         files = [f"--{name}={self._folder / file}" for name, file in [("home", "home.json"), ("flash", "flash")]]
         control = f"--control={self._folder / 'control'}"
-        self.lock = Child.start("lock", f"--transport={self.hci(0)}", *files, control, f"--motor-ms={MOTOR_MS}")
+        self.lock = Child.start(
+            "lock", f"--transport={self.hci(0)}", *files, control, f"--motor-ms={MOTOR_MS}", *options
+        )
         return self.lock
+
+    def restart_lock(self, *options: str) -> None:
+        """Have the same lock with other `options`."""
+        self.lock.kill()
+        self.start_lock(*options)
 
     async def ask(self, **request: str) -> dict[str, Any]:
         """Ask the lock's control socket."""
@@ -270,3 +286,98 @@ async def test_a_phone_at_a_lock_without_a_gateway_is_told_so_and_seen_in_the_ad
 async def test_a_lock_that_is_asked_to_stop_exits_cleanly(world: World) -> None:
     world.lock.process.terminate()
     assert await asyncio.to_thread(world.lock.reap) == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "code", "bolt"),
+    [
+        ("--jam", Code.MOTOR_BLOCKED, Bolt.JAMMED),
+        ("--battery-mv=4000", Code.LOW_VOLTAGE, Bolt.LOCKED),
+        ("--slip", Code.DONE, Bolt.LOCKED),
+    ],
+)
+async def test_a_lock_with_bad_mechanics_reports_what_happened_to_the_bolt(
+    world: World, radio: BleakRadio, option: str, code: Code, bolt: Bolt
+) -> None:
+    world.restart_lock(option)
+    gateway = await world.connect(radio)
+    state = await gateway.ask(StateGet(), State)
+    await gateway.ask(lock_command(1, before_up_ms=state.up_ms + 5_000), CommandAccepted)
+    result = await gateway.next(CommandResult)
+    assert (result.code, result.bolt) == (code, bolt)
+
+
+async def test_a_lock_that_forgot_its_keys_makes_no_session(world: World, radio: BleakRadio) -> None:
+    world.restart_lock("--forget-keys")
+    with pytest.raises((RadioError, RemoteProtocolError, TimeoutError)):
+        await world.connect(radio)
+    assert (await world.ask(get="truth"))["connected"] is False
+
+
+async def test_a_lock_that_drops_the_link_on_a_command_has_obeyed_it_once(world: World, radio: BleakRadio) -> None:
+    world.restart_lock("--att-mtu=247", "--drop-after=5")  # the handshake in three values, StateGet, and the command
+    gateway = await world.connect(radio)
+    state = await gateway.ask(StateGet(), State)
+    with pytest.raises(RadioError):
+        await gateway.ask(lock_command(1, before_up_ms=state.up_ms + 5_000), CommandAccepted)
+    await gateway.close()
+    world.restart_lock()
+    gateway = await world.connect(radio)
+    result = await gateway.ask(CommandQuery(command_seq=1), CommandResult)
+    assert result.code in {Code.DONE, Code.MAY_HAVE_EXECUTED}
+    assert len((await world.ask(get="truth"))["movements"]) == 1
+
+
+async def test_a_capture_of_a_whole_session_decodes_without_a_malformed_packet(
+    world: World, radio: BleakRadio, tmp_path: Path
+) -> None:
+    capture = tmp_path / "session.btsnoop"
+    world.restart_lock(f"--capture={capture}")
+    gateway = await world.connect(radio)
+    for number in range(1, 4):
+        state = await gateway.ask(StateGet(), State)
+        await gateway.ask(lock_command(number, before_up_ms=state.up_ms + 5_000), CommandAccepted)
+        assert (await gateway.next(CommandResult)).code is Code.DONE
+    batch = await gateway.ask(LogRead(from_seq=1, count_max=16), LogBatch)
+    assert batch.records
+    await gateway.close()
+    world.lock.process.terminate()
+    assert await asyncio.to_thread(world.lock.reap) == 0
+    assert capture.read_bytes().startswith(b"btsnoop\0")
+    assert await decoded(capture, "_ws.malformed or _ws.expert.severity == error") == []
+    written, notified = await decoded(capture, "btatt.opcode == 0x52"), await decoded(capture, "btatt.opcode == 0x1b")
+    assert len(written) > 8
+    assert len(notified) > 8
+
+
+async def decoded(capture: Path, display_filter: str) -> list[str]:
+    """Return what Wireshark finds in `capture`, a line a packet."""
+    tshark = shutil.which("tshark")
+    if tshark is None:
+        pytest.skip("tshark is missing")
+    process = await asyncio.create_subprocess_exec(
+        *(tshark, "-r", str(capture), "-Y", display_filter),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    return output.decode().splitlines()
+
+
+async def test_a_lock_with_an_adapter_of_the_kernels_answers_the_kernel(world: World, tmp_path: Path) -> None:
+    """A pseudo-terminal stands for /dev/vhci: it is opened, told which kind of controller, and a reset is answered."""
+    kernel, device = os.openpty()
+    tty.setraw(device)
+    files = [f"--{name}={tmp_path / file}" for name, file in [("home", "home.json"), ("flash", "f"), ("control", "c")]]
+    lock = await asyncio.to_thread(Child.start, "lock", f"--transport=vhci:{os.ttyname(device)}", *files)
+    try:
+        assert lock.ready["ready"]
+        assert await asyncio.to_thread(os.read, kernel, 2) == OPEN_CONTROLLER
+        os.write(kernel, HCI_RESET)
+        assert await asyncio.to_thread(os.read, kernel, len(RESET_COMPLETE)) == RESET_COMPLETE
+    finally:
+        lock.process.terminate()
+        assert await asyncio.to_thread(lock.reap) == 0
+        os.close(kernel)
+        os.close(device)
