@@ -43,6 +43,7 @@ from tests.support.inline_executor import InlineExecutor
 from tests.support.manual_clock import ManualClock
 from tests.support.memory_broker import MemoryBroker
 from tests.support.memory_radio import MemoryRadio
+from tests.support.schema_documents import problem_of
 from tests.support.seeded_entropy import SeededEntropy
 from tests.support.virtual_loop import START_S
 
@@ -402,6 +403,8 @@ class MemoryWorld:
         self.broker.hush(self._take_checkpoint)
 
     def _note(self, message: Incoming) -> None:
+        problem = problem_of(message.topic, message.payload) if message.payload else None
+        assert problem is None, f"{message.topic} does not fit its schema: {problem}"
         moment = f"{asyncio.get_running_loop().time():.6f}"
         self.trace.append(f"{moment} {message.topic} {hashlib.sha256(message.payload).hexdigest()}")
 

@@ -1,0 +1,137 @@
+"""`docs/schemas/`: JSON Schemas of everything that is published in JSON, made from the models that publish it.
+
+`python -m tests.support.schema_documents` writes them; a test holds what is committed against what this makes, and
+every world in memory holds each message against them as it is published.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from jsonschema import Draft202012Validator
+
+from gatewayd.journal.events import EVENT_TYPES
+from gatewayd.uplink.documents import GatewayInfoDocument, GatewayState, Health, LockAvailability, LockState
+
+if TYPE_CHECKING:
+    from gatewayd.journal.events import Event
+    from gatewayd.uplink.documents import Document
+
+FOLDER: Final = Path(__file__).parents[2] / "docs" / "schemas"
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+STATE_TOPICS: Final[dict[str, type[Document]]] = {
+    "state": GatewayState,
+    "info": GatewayInfoDocument,
+    "health": Health,
+    "lock/+/state": LockState,
+    "lock/+/availability": LockAvailability,
+}
+_BESIDE_DATA: Final = ("lock_id", "priority")
+_ID: Final = r"^[0-9a-f]{32}/(0|[1-9][0-9]{0,18})$"
+_MOMENT: Final = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"}
+_README: Final = """\
+# Schemas
+
+What a gateway publishes in JSON, as JSON Schema 2020-12. Made from the models by
+`python -m tests.support.schema_documents`; a test fails where a file lags behind them, and every message of the
+simulated worlds is held against them.
+
+`events/` are the entries of the journal (topic `log/entries`): CloudEvents 1.0 in structured JSON, one file a type.
+`state/` are the retained documents. Within version 1 of the topics a member may be added, with a meaning when it is
+absent; none is taken away, and none changes its meaning. Readers ignore what they do not know, although these schemas,
+which are for checking, do not.
+"""
+
+
+def documents() -> dict[Path, str]:
+    """Every generated file, by its path."""
+    found = {FOLDER / "README.md": _README}
+    for name, kind in EVENT_TYPES.items():
+        found[FOLDER / "events" / f"{name}.json"] = _text(event_schema(kind))
+    for topic, document in STATE_TOPICS.items():
+        name = topic.replace("/+/", "-")
+        found[FOLDER / "state" / f"{name}.json"] = _text(_titled(f"urn:carelock:state:{name}", document))
+    return found
+
+
+def event_schema(kind: type[Event]) -> dict[str, Any]:
+    """Return the schema of one type of entry."""
+    data = kind.model_json_schema()
+    for name in _BESIDE_DATA:
+        data["properties"].pop(name)
+    return {
+        "$schema": DIALECT,
+        "$id": f"urn:carelock:event:{kind.TYPE}",
+        "title": kind.__name__,
+        "description": data.pop("description"),
+        "type": "object",
+        "properties": {
+            "data": data,
+            "datacontenttype": {"const": "application/json"},
+            "id": {
+                "type": "string",
+                "pattern": r"^[0-9a-f]{32}/(0|[1-9][0-9]{0,18})$",
+                "description": "log id / index",
+            },
+            "priority": {"const": True, "description": "Somebody should look at it now."},
+            "salt": {"type": "string", "pattern": r"^[A-Za-z0-9+/]{22}==$"},
+            "source": {"type": "string", "pattern": r"^/gateways/[0-9a-f]{16}(/locks/[0-9a-f]{16})?$"},
+            "specversion": {"const": "1.0"},
+            "time": _MOMENT | {"description": "As `timelo`: CloudEvents has one time only."},
+            "timehi": _MOMENT | {"description": "Not after this; absent where time is not trusted."},
+            "timelo": _MOMENT | {"description": "Not before this."},
+            "type": {"const": kind.TYPE},
+        },
+        "required": ["data", "datacontenttype", "id", "salt", "source", "specversion", "time", "timelo", "type"],
+        "additionalProperties": False,
+    }
+
+
+def problem_of(topic: str, payload: bytes) -> str | None:
+    """Return what is wrong with a message of a gateway, None where nothing is, or no schema speaks of it."""
+    rest = topic.split("/", 3)[3]
+    if rest == "log/entries":
+        return _first_problem(_event_validator(json.loads(payload)["type"]), payload)
+    parts = rest.split("/")
+    name = f"lock/+/{parts[2]}" if parts[0] == "lock" else rest
+    return _first_problem(_state_validator(name), payload) if name in STATE_TOPICS else None
+
+
+def _first_problem(validator: Draft202012Validator, payload: bytes) -> str | None:
+    return next((f"{error.json_path}: {error.message}" for error in validator.iter_errors(json.loads(payload))), None)
+
+
+@cache
+def _event_validator(name: str) -> Draft202012Validator:
+    return Draft202012Validator(event_schema(EVENT_TYPES[name]))
+
+
+@cache
+def _state_validator(topic: str) -> Draft202012Validator:
+    return Draft202012Validator(STATE_TOPICS[topic].model_json_schema())
+
+
+def _titled(name: str, document: type[Document]) -> dict[str, Any]:
+    return {"$schema": DIALECT, "$id": name} | document.model_json_schema()
+
+
+def _text(schema: dict[str, Any]) -> str:
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def write() -> None:
+    """Write them all, and nothing else into the folder."""
+    wanted = documents()
+    for path in FOLDER.rglob("*.json"):
+        if path not in wanted:
+            path.unlink()
+    for path, text in wanted.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    write()
