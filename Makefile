@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types imports defences bench soak lock clean
+.PHONY: help setup demo test check lint types imports defences bench soak mutate lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench: setup ## The table of floors, figures and ratios (CHECK=1 exits 1 on a mi
 soak: setup ## The tests that take minutes to hours
 	@$(BIN)/python -m pytest -m soak --timeout=0 $(TEST_ARGS)
 
+mutate: setup ## Change what decides who may open, one thing at a time: does a test notice? (20 min; MUTATE_ARGS="--only rows")
+	@$(BIN)/python -m tests.mutation $(MUTATE_ARGS)
+
 # Resolved for one architecture and compared with the other: a dependency without wheels for both never gets in.
 # The files name no registry: where packages come from is the business of whoever installs.
 lock: ## Resolve requirements/*.txt anew from pyproject.toml (needs uv; UPGRADE=--upgrade takes newer releases)
@@ -79,4 +82,4 @@ lock: ## Resolve requirements/*.txt anew from pyproject.toml (needs uv; UPGRADE=
 	both dev --all-extras --constraint requirements/simulator.txt
 
 clean: ## Remove what the targets above made
-	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build
+	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build mutants

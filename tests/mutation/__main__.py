@@ -1,0 +1,192 @@
+"""`make mutate`: changes what decides who may open, one small thing at a time, and sees whether a test notices.
+
+mutmut changes function bodies, `rows.py` what mutmut leaves alone. Every mutant that lives must be explained in
+`survivors.toml`. The result goes to `result.md`. Exit status: 0; 1 where fewer than 90 % are killed or one that lives
+is not explained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Final
+
+from tests.mutation.rows import mutants
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tests.mutation.rows import Mutant
+
+HERE: Final = Path(__file__).parent
+ROOT: Final = HERE.parents[1]
+KILLED_PERCENT_MIN: Final = 90
+MUTMUT_S_MAX: Final = 1_800
+MUTANT_S_MAX: Final = 120
+WORKER_COUNT: Final = 2
+TESTS: Final = {
+    "firmware_protocol/chains.py": ("tests/unit/firmware_protocol/test_chains.py", "tests/unit/gatewayd/access"),
+    "gatewayd/reservation.py": ("tests/unit/gatewayd/test_reservation.py",),
+}
+ACCESS_TESTS: Final = ("tests/unit/gatewayd/access", "tests/unit/gatewayd/test_reservation.py")
+COPIED: Final = ("firmware_protocol", "gatewayd", "simulator", "tests", "pyproject.toml")
+_LINE: Final = re.compile(r"^\s+(\S+): (\w[\w ]*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one mutant."""
+
+    name: str
+    killed: bool
+    diff: str = ""
+
+
+def files() -> list[str]:
+    """Return the modules that are changed, from the root."""
+    access = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "gatewayd/access").glob("*.py"))
+    return [*TESTS, *access]
+
+
+def run_mutmut() -> list[Outcome]:
+    """Let mutmut change function bodies."""
+    words = [sys.executable, "-m", "mutmut"]
+    shutil.rmtree(ROOT / "mutants", ignore_errors=True)
+    subprocess.run([*words, "run", "--max-children", str(WORKER_COUNT)], cwd=ROOT, check=True, timeout=MUTMUT_S_MAX)
+    told = subprocess.run([*words, "results", "--all", "true"], cwd=ROOT, check=True, capture_output=True, text=True)
+    found = dict(_LINE.findall(told.stdout))
+    return [_by_mutmut(name, killed=status in {"killed", "timeout"}) for name, status in found.items()]
+
+
+def _by_mutmut(name: str, *, killed: bool) -> Outcome:
+    return Outcome(name=name, killed=killed, diff="" if killed else _diff(name))
+
+
+def _diff(name: str) -> str:
+    words = [sys.executable, "-m", "mutmut", "show", name]
+    told = subprocess.run(words, cwd=ROOT, check=False, capture_output=True, text=True)
+    lines = [line for line in told.stdout.splitlines() if line[:1] in {"+", "-"} and line[:3] not in {"+++", "---"}]
+    return "\n".join(" ".join(line.split()) for line in lines)
+
+
+def run_rows() -> list[Outcome]:
+    """Change tables, numbers, decorated functions, and what is called at import."""
+    made = [(file, mutant) for file in files() for mutant in mutants((ROOT / file).read_text(), file)]
+    folders: SimpleQueue[Path] = SimpleQueue()
+    with tempfile.TemporaryDirectory(prefix="gatewayd-mutants-") as parent:
+        for number in range(WORKER_COUNT):
+            folders.put(_copy(Path(parent) / str(number)))
+        with ThreadPoolExecutor(WORKER_COUNT) as workers:
+            return list(workers.map(lambda each: _try(folders, *each), made))
+
+
+def _copy(folder: Path) -> Path:
+    for name in COPIED:
+        source, target = ROOT / name, folder / name
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+    return folder
+
+
+def _try(folders: SimpleQueue[Path], file: str, mutant: Mutant) -> Outcome:
+    folder = folders.get()
+    try:
+        (folder / file).write_text(mutant.source)
+        return Outcome(name=mutant.name, killed=not _passes(folder, TESTS.get(file, ACCESS_TESTS)))
+    finally:
+        shutil.copyfile(ROOT / file, folder / file)
+        folders.put(folder)
+
+
+def _passes(folder: Path, selection: Sequence[str]) -> bool:
+    words = [sys.executable, "-m", "pytest", "-x", "-q", "--no-cov", "-p", "no:randomly", "-p", "no:cacheprovider"]
+    # A cached module is known by its second and its size: a mutant made in the same second would not be read.
+    environ = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        told = subprocess.run(
+            [*words, *selection], cwd=folder, env=environ, check=False, capture_output=True, timeout=MUTANT_S_MAX
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return told.returncode == 0
+
+
+def reasons() -> list[tuple[re.Pattern[str], str]]:
+    """Return why mutants may live: a pattern of their name or of their changed lines, and the reason."""
+    rows = tomllib.loads((HERE / "survivors.toml").read_text())["survivor"]
+    return [(re.compile(row["pattern"]), row["reason"]) for row in rows]
+
+
+def report(outcomes: Sequence[Outcome]) -> tuple[str, bool]:
+    """Return the result as a page, and whether it is good enough."""
+    lived = [each for each in outcomes if not each.killed]
+    killed_percent = 100 * (len(outcomes) - len(lived)) / len(outcomes)
+    explained: Counter[str] = Counter()
+    open_: list[Outcome] = []
+    for each in lived:
+        told = f"{each.name}\n{each.diff}"
+        reason = next((text for pattern, text in reasons() if pattern.search(told)), None)
+        if reason is None:
+            open_.append(each)
+        else:
+            explained[reason] += 1
+    good = killed_percent >= KILLED_PERCENT_MIN and not open_
+    return "\n".join(_page(outcomes, killed_percent, explained, open_)) + "\n", good
+
+
+def _page(
+    outcomes: Sequence[Outcome], killed_percent: float, explained: Counter[str], open_: Iterable[Outcome]
+) -> Iterable[str]:
+    yield "# What a mutation run found"
+    yield ""
+    yield f"{datetime.now(tz=UTC).date()}, by `make mutate`: {killed_percent:.1f} % of {len(outcomes)} mutants killed."
+    yield ""
+    yield "| module | mutants | killed |"
+    yield "|---|---|---|"
+    made, killed = Counter(map(_module, outcomes)), Counter(_module(each) for each in outcomes if each.killed)
+    for module in sorted(made):
+        yield f"| `{module}` | {made[module]} | {killed[module]} |"
+    yield ""
+    yield "## Lived, and why (`survivors.toml`)"
+    yield ""
+    yield from (f"- {count}: {reason}" for reason, count in explained.most_common())
+    for each in open_:
+        yield f"- **not explained**: `{each.name}` {each.diff}"
+
+
+def _module(outcome: Outcome) -> str:
+    if ".py:" in outcome.name:
+        return f"{outcome.name.partition(':')[0]}, tables and decorated"
+    return outcome.name.rpartition(".x")[0].replace(".", "/") + ".py, bodies"
+
+
+def main() -> int:
+    """Run, write the result, judge."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation")
+    parser.add_argument("--only", choices=("mutmut", "rows"), help="run one half, and write no result")
+    only = parser.parse_args().only
+    outcomes = [*([] if only == "rows" else run_mutmut()), *([] if only == "mutmut" else run_rows())]
+    page, good = report(outcomes)
+    sys.stdout.write(page)
+    if only is None:
+        (HERE / "result.md").write_text(page)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
