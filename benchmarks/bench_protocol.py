@@ -30,6 +30,8 @@ RATIO_BUNDLE_MAX: Final = 1.5
 """1.4 is reached on a quiet machine; the rest is three strict parsings in Python."""
 RATIO_RECORD_MAX: Final = 2.0
 """1.6 is reached."""
+RATIO_SMALL_MAX: Final = 4.0
+"""2.4 is reached at ATT MTU 23, the worst that there is."""
 RECORD: Final = bytes(64)
 VALUE_SIZE: Final = 244
 """Of ATT MTU 247, which phones and BlueZ agree on: the record is one fragment."""
@@ -117,9 +119,9 @@ def record_row(name: str, value_size: int, ratio_max: float | None) -> Row:
 
 
 def run() -> list[Row]:
-    """One bundle and one record; the small fragments are for information."""
+    """One bundle and one record."""
     return [
         bundle_row(),
         record_row("64 B record sealed, carried, opened / PyNaCl", VALUE_SIZE, RATIO_RECORD_MAX),
-        record_row("the same in fragments of 20 B", SMALL_VALUE_SIZE, None),
+        record_row("the same in fragments of 20 B", SMALL_VALUE_SIZE, RATIO_SMALL_MAX),
     ]

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 import cbor2
 
 from firmware_protocol.codes import Code
-from firmware_protocol.constants import CBOR_DEPTH_MAX, CBOR_ITEM_COUNT_MAX
+from firmware_protocol.constants import CBOR_DEPTH_MAX, CBOR_ITEM_COUNT_MAX, CBOR_MAP_COUNT_MAX
 from firmware_protocol.errors import LocalProtocolError, RemoteProtocolError
 
 Tag: TypeAlias = cbor2.CBORTag
@@ -52,7 +52,7 @@ def encode(value: Value) -> bytes:
     """
     data = encode_unread(value)
     try:
-        _Reader(data).read()
+        _Reader(data, CBOR_ITEM_COUNT_MAX).read()
     except RemoteProtocolError as error:
         raise LocalProtocolError(f"not a value of the protocol: {error}") from error
     _refuse_other_types(value)  # cbor2 writes any sequence as an array: a memoryview would pass as numbers
@@ -95,7 +95,7 @@ def decode(data: bytes, *, size_max: int) -> Value:
     """
     if len(data) > size_max:
         raise RemoteProtocolError(Code.TOO_LARGE, f"{len(data)} bytes of CBOR, {size_max} allowed")
-    return _Reader(data).read()
+    return _Reader(data, min(CBOR_ITEM_COUNT_MAX, size_max // 2)).read()
 
 
 class _Reader:
@@ -104,13 +104,14 @@ class _Reader:
     It runs three times for each bundle, so the path of a number or a byte string is one function, written out.
     """
 
-    __slots__ = ("_data", "_items_left", "_offset", "_size")
+    __slots__ = ("_data", "_items_left", "_maps_left", "_offset", "_size")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, item_count_max: int) -> None:
         self._data = data
         self._size = len(data)
         self._offset = 0
-        self._items_left = CBOR_ITEM_COUNT_MAX - 1
+        self._items_left = item_count_max - 1
+        self._maps_left = CBOR_MAP_COUNT_MAX
 
     def read(self) -> Value:
         """Return the one item that fills the bytes."""
@@ -169,6 +170,9 @@ class _Reader:
 
     def _map(self, count: int, levels_left: int) -> dict[int, Value]:
         self._enter(2 * count, levels_left)
+        self._maps_left -= 1
+        if self._maps_left < 0:  # two bytes that cost a dict: what a hostile input would be full of
+            raise RemoteProtocolError(Code.TOO_LARGE, f"more than {CBOR_MAP_COUNT_MAX} CBOR maps")
         data, size, offset = self._data, self._size, self._offset
         entries: dict[int, Value] = {}
         previous = -1
@@ -228,7 +232,7 @@ class _Reader:
             raise _cut_short()
         self._items_left -= count
         if self._items_left < 0:
-            raise RemoteProtocolError(Code.TOO_LARGE, f"more than {CBOR_ITEM_COUNT_MAX} CBOR items")
+            raise RemoteProtocolError(Code.TOO_LARGE, "more CBOR items than there may be")
 
 
 def _simple(information: int) -> bool | None:

@@ -16,7 +16,9 @@ LARGE_OBJECT_SIZE_MAX: Final = 4_096
 CBOR_DEPTH_MAX: Final = 8
 """Deepest nesting of arrays, maps and tags."""
 CBOR_ITEM_COUNT_MAX: Final = 512
-"""Most data items in one object, counted before anything is built."""
+"""Most data items in one object, counted before they are built; and no more than one for two bytes of its cap."""
+CBOR_MAP_COUNT_MAX: Final = 16
+"""Most maps in one object: a map of two bytes costs its reader a hundred times as much."""
 
 # §3 envelopes
 KID_SIZE: Final = 8

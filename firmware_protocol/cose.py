@@ -179,7 +179,7 @@ def parse(data: bytes, *, size_max: int) -> Envelope:
     if len(data) > size_max:
         raise RemoteProtocolError(Code.TOO_LARGE, f"a signed object of {len(data)} bytes, {size_max} allowed")
     is_multi = not data.startswith(_SIGN1_START)
-    payload, signatures = _split_sign(data) if is_multi else _split_sign1(data)
+    payload, signatures = _split_sign(data, size_max) if is_multi else _split_sign1(data)
     return Envelope(raw=data, payload=payload, signatures=signatures, is_multi=is_multi)
 
 
@@ -203,8 +203,8 @@ def _split_sign1(data: bytes) -> tuple[bytes, tuple[SignatureEntry, ...]]:
     return payload, (entry,)
 
 
-def _split_sign(data: bytes) -> tuple[bytes, tuple[SignatureEntry, ...]]:
-    match cbor.decode(data, size_max=len(data)):
+def _split_sign(data: bytes, size_max: int) -> tuple[bytes, tuple[SignatureEntry, ...]]:
+    match cbor.decode(data, size_max=size_max):
         case cbor.Tag(tag=cbor.TAG_SIGN, value=(b"", {**unprotected}, bytes() as payload, tuple() as listed)) if (
             not unprotected and 1 <= len(listed) <= SIGNATURE_COUNT_MAX
         ):
