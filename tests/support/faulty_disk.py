@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import apsw
 
 if TYPE_CHECKING:
+    import threading
     from pathlib import Path
+
+HOLD_S_MAX: Final = 10
+"""Longest that a sync is held, in seconds: a test that fails ends all the same."""
 
 
 class FaultyDisk(apsw.VFS):
@@ -23,10 +27,15 @@ class FaultyDisk(apsw.VFS):
         self._write_fault: int | None = None
         self._fault_in: str | None = None
         self._fault_while: Path | None = None
+        self._hold: tuple[threading.Event, threading.Event] | None = None
 
     def fail_next_sync(self) -> None:
         """Let the next fsync report EIO, once."""
         self._sync_faults.append(apsw.SQLITE_IOERR_FSYNC)
+
+    def hold_next_sync(self, begun: threading.Event, go: threading.Event) -> None:
+        """Let the next fsync take until `go`, as when a card tidies itself up; `begun` is set when it has begun."""
+        self._hold = (begun, go)
 
     def fill(self, *, while_there: Path | None = None, file: str | None = None) -> None:
         """Let writes find no room: in all files or in the one whose name ends so, until mended or a file goes."""
@@ -48,6 +57,10 @@ class FaultyDisk(apsw.VFS):
 
     def before_sync(self) -> None:
         """Count an fsync, or fail it."""
+        if self._hold is not None:
+            (begun, go), self._hold = self._hold, None
+            begun.set()
+            go.wait(HOLD_S_MAX)
         self.sync_count += 1
         if self._sync_faults:
             raise apsw.exception_for(self._sync_faults.pop())
