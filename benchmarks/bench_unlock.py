@@ -135,8 +135,10 @@ def submit(house: House, carer: Holder, home: Home, number: int, now_s: int) -> 
     return Submission(channel=Channel.RELAY, bundle=bundle, lock_id=home.lock_id, challenge=challenge)
 
 
-async def open_provisioned(folder: Path, office: Office, home: Home, now_s: int) -> House:
-    """Make a store, take the papers in and open a house on it, without radio and broker."""
+async def open_provisioned(
+    folder: Path, office: Office, home: Home, now_s: int, *, broker: Broker | None = None
+) -> House:
+    """Make a store, take the papers in and open a house on it, without radio and perhaps without broker."""
     identity = Identity(signing_key=home.gateway_signing_key, link_keys=home.gateway_link_keys)
     clock, entropy = SystemClock(), SystemEntropy()
     store = Store.create(folder / "figure.db", log_id=entropy.token(16))
@@ -148,11 +150,10 @@ async def open_provisioned(folder: Path, office: Office, home: Home, now_s: int)
     roots = office.root_public_keys
     await take_in(papers, store, identity=identity, roots=roots, clock=clock, entropy=entropy)
     radio: Radio = None  # type: ignore[assignment]  # nothing of the house that would use them is run
-    broker: Broker = None  # type: ignore[assignment]
     seams = Seams(
         store=store,
         radio=radio,
-        broker=broker,
+        broker=broker,  # type: ignore[arg-type]  # the same
         clock=clock,
         entropy=entropy,
         random=Random(0),
