@@ -118,7 +118,15 @@ if TYPE_CHECKING:
     from firmware_protocol.schema import WireMap
     from firmware_protocol.session import FormerOwner, GatewaySession, LockSession
     from firmware_protocol.signed import SignedMap, open_signed, sign, sign_many
-    from firmware_protocol.statements import AuthorityState, CommandReceipt, Conflict, GatewayInfo, LockEpoch, LogHead
+    from firmware_protocol.statements import (
+        AuthorityState,
+        CommandReceipt,
+        Conflict,
+        DriftReport,
+        GatewayInfo,
+        LockEpoch,
+        LogHead,
+    )
     from firmware_protocol.tokens import Authority, Grant, Keyset, OperatorGrant, RoleKeys
     from firmware_protocol.topics import Topics
     from firmware_protocol.vocabulary import (
@@ -180,6 +188,7 @@ __all__ = [
     "Door",
     "DoorLeaf",
     "Doorstep",
+    "DriftReport",
     "Envelope",
     "EpochFreshness",
     "ErrorRecord",

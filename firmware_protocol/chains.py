@@ -158,11 +158,20 @@ def verify_keyset(data: bytes, *, roots: Sequence[bytes]) -> Keyset:
     Raises:
         RemoteProtocolError: malformed, or too few of `roots` signed it.
     """
-    envelope = cose.parse(data, size_max=Keyset.SIZE_MAX)
+    return open_by_roots(Keyset, data, roots=roots)
+
+
+def open_by_roots(kind: type[S], data: bytes, *, roots: Sequence[bytes]) -> S:
+    """Return the object in `data`, which two distinct pinned root keys have signed.
+
+    Raises:
+        RemoteProtocolError: malformed, or too few of `roots` signed it.
+    """
+    envelope = cose.parse(data, size_max=kind.SIZE_MAX)
     pinned = {cose.kid_of(root): root for root in roots}
-    if not envelope.is_multi or len(envelope.verify_many(pinned, domain=Keyset.DOMAIN)) < ROOT_THRESHOLD:
-        raise RemoteProtocolError(Code.BAD_SIGNATURE, "fewer than two pinned root keys signed the keyset")
-    return Keyset.from_bytes(envelope.payload)
+    if not envelope.is_multi or len(envelope.verify_many(pinned, domain=kind.DOMAIN)) < ROOT_THRESHOLD:
+        raise RemoteProtocolError(Code.BAD_SIGNATURE, f"fewer than two pinned root keys signed the {kind.DOMAIN}")
+    return kind.from_bytes(envelope.payload)
 
 
 def open_by_role(kind: type[S], data: bytes, *, keyset: Keyset, role: Role) -> S:

@@ -35,6 +35,8 @@ class AnswerKind(IntEnum):
     """A Courier: a piece of what the phone asked for."""
     COURIER_ACK = 4
     """A CourierAck for what the phone has brought."""
+    REPORT = 5
+    """What a signed Request asked for; over MQTT only."""
 
 
 @wire

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 from firmware_protocol.constants import CHALLENGE_SIZE, ID_SIZE, KID_SIZE, LARGE_OBJECT_SIZE_MAX
 from firmware_protocol.schema import Choice, CodeNumber, Many, Name, Octets, Row, Uint, octets, uint, wire, wire_field
 from firmware_protocol.signed import SignedMap
-from firmware_protocol.vocabulary import CTI_SIZE, HASH_SIZE, LOG_ID_SIZE, NONCE_SIZE, Phase, Tier
+from firmware_protocol.vocabulary import COMMAND_ID_SIZE, CTI_SIZE, HASH_SIZE, LOG_ID_SIZE, NONCE_SIZE, Phase, Tier
 
 if TYPE_CHECKING:
     from firmware_protocol.codes import Code
@@ -19,6 +19,7 @@ GATEWAY_LOCK_COUNT_MAX: Final = 16
 REVOKED_COUNT_MAX: Final = 128
 PROVIDER_CUT_COUNT_MAX: Final = 64
 """Every list full, with names of up to 4 letters, fits both 512 CBOR items and 4,096 bytes."""
+REPORTED_AUTHORITY_COUNT_MAX: Final = 32
 CHECKPOINT_SIZE_MAX: Final = 600
 _AUD, _EXP, _IAT, _CTI = 3, 4, 6, 7
 _PRIVATE: Final = -70_001
@@ -86,6 +87,37 @@ class AuthorityState(SignedMap):
         Many(Row(lambda provider, iat: (provider, iat), (Name(), Uint())), count_max=PROVIDER_CUT_COUNT_MAX),
     )
     """Grants of this provider issued before this second are void."""
+
+
+@wire
+class DriftReport(SignedMap):
+    """What of its rights a gateway has in force, as the answer to a Request `drift`; signed by the gateway."""
+
+    DOMAIN: ClassVar[str] = "drift"
+
+    request_id: bytes = octets(0, COMMAND_ID_SIZE)
+    """Of the request that it answers."""
+    gateway_id: bytes = octets(1, ID_SIZE)
+    keyset_version: int = uint(2)
+    state_keyset_version: int | None = uint(3, default=None)
+    """Of the AuthorityState in force; none of the three where there is no state."""
+    state_seq: int | None = uint(4, default=None)
+    state_sha256: bytes | None = octets(5, HASH_SIZE, default=None)
+    """Of the signed AuthorityState: it names every revocation that is in force."""
+    authority_ctis: tuple[bytes, ...] = wire_field(
+        6, Many(Octets(CTI_SIZE, CTI_SIZE), count_max=REPORTED_AUTHORITY_COUNT_MAX)
+    )
+    """Of the Authorities held, in their order; the first 32."""
+    grant_count: int = uint(7)
+    tier: Tier = wire_field(8, Choice(Tier))
+    utc_lo_s: int = uint(9)
+    utc_hi_s: int | None = uint(10, default=None)
+    """The time lies in `[utc_lo_s, utc_hi_s]`; no upper bound where time is not trusted."""
+
+    def problem(self) -> str | None:
+        """A state is named whole or not at all."""
+        named = {self.state_keyset_version is None, self.state_seq is None, self.state_sha256 is None}
+        return None if len(named) == 1 else "half a state"
 
 
 @wire

@@ -38,6 +38,7 @@ from gatewayd.log_watch import LogWatch
 from gatewayd.presence import Presence
 from gatewayd.recorder import Page, Recorder
 from gatewayd.renewal import carry_over, renew_where_doubted
+from gatewayd.request_desk import RequestDesk
 from gatewayd.reservation import Premises, Reservations
 from gatewayd.settings import LimitSettings
 from gatewayd.statements import Statements
@@ -178,6 +179,16 @@ class House:
             recorder=base.recorder,
             remember=self.emergencies.note_alarm,
         )
+        self.request_desk = RequestDesk(
+            gateway_id=identity.gateway_id,
+            roots=base.plan.roots,
+            clock=seams.clock,
+            epochs=self.epochs,
+            trust=base.trust,
+            timekeeper=base.timekeeper,
+            statements=self.statements,
+            recorder=base.recorder,
+        )
         self.installers = self._installers()
         self.door = self._door()
         self._connect_links()
@@ -277,6 +288,7 @@ class House:
             objects=base.trust,
             alarms=self.alarm_desk,
             infos=self.statements,
+            requests=self.request_desk,
             log_mail=outbox,
             outlet=outlet,
         )
@@ -429,6 +441,7 @@ def _lay(tx: Transaction, seams: Seams, plan: Plan, start: Start) -> Foundation:
     gateway_id = plan.identity.gateway_id
     timekeeper = TimeKeeper(clock=seams.clock, stored=meta.load_time(tx))
     journal = load_journal(tx, gateway_id=gateway_id)
+    former_log_id = journal.log_id
     if start.recorded:
         page = Page(
             tx=tx,
@@ -442,6 +455,7 @@ def _lay(tx: Transaction, seams: Seams, plan: Plan, start: Start) -> Foundation:
     trust = TrustKeeper(
         gateway_id=gateway_id, roots=plan.roots, store=seams.store, recorder=recorder, timekeeper=timekeeper
     )
+    trust.is_repaired = journal.log_id != former_log_id
     return Foundation(
         seams=seams,
         plan=plan,

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from firmware_protocol.constants import UNLOCK_TTL_S_MAX
 from firmware_protocol.signed import sign
-from firmware_protocol.statements import CommandReceipt, GatewayInfo, LockEpoch
+from firmware_protocol.statements import (
+    REPORTED_AUTHORITY_COUNT_MAX,
+    CommandReceipt,
+    DriftReport,
+    GatewayInfo,
+    LockEpoch,
+)
 from gatewayd.access.tiers import tier_of
 
 if TYPE_CHECKING:
@@ -66,6 +72,26 @@ class Statements:
             ttl_s_max=UNLOCK_TTL_S_MAX,
         )
         return sign(info, self._identity.signing_key)
+
+    def drift(self, request_id: bytes) -> bytes:
+        """Return a signed DriftReport: which revocations this home has."""
+        trust, time = self._trust, self._timekeeper.interval()
+        state = trust.state
+        ctis = tuple(sorted(authority.cti for authority in trust.authorities()))
+        report = DriftReport(
+            request_id=request_id,
+            gateway_id=self._identity.gateway_id,
+            keyset_version=0 if trust.keyset is None else trust.keyset.version,
+            state_keyset_version=None if state is None else state.keyset_version,
+            state_seq=None if state is None else state.seq,
+            state_sha256=None if state is None else trust.state_sha256,
+            authority_ctis=ctis[:REPORTED_AUTHORITY_COUNT_MAX],
+            grant_count=trust.grant_count,
+            tier=self.tier(),
+            utc_lo_s=time.lo_s,
+            utc_hi_s=time.hi_s if time.trusted else None,
+        )
+        return sign(report, self._identity.signing_key)
 
     def receipt(  # noqa: PLR0913 - the fields of a receipt
         self,

@@ -6,6 +6,7 @@ has already claimed.
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -75,6 +76,8 @@ class TrustKeeper:
         self._state_raw = b""
         self._is_current = False
         """Whether the Keyset in force bears the state out."""
+        self.is_repaired = False
+        """The store was repaired at this start: what it says of revocations may be older than what was held."""
         self.keyset: Keyset | None = None
         self.state: AuthorityState | None = None
 
@@ -147,7 +150,12 @@ class TrustKeeper:
     @property
     def fresh_state(self) -> AuthorityState | None:
         """The state, where the Keyset in force bears it out: what an earlier one's key signed still denies, no more."""
-        return self.state if self._is_current else None
+        return self.state if self._is_current and not self.is_repaired else None
+
+    @property
+    def state_sha256(self) -> bytes:
+        """Names the state as it was signed."""
+        return hashlib.sha256(self._state_raw).digest()
 
     @property
     def authority_count(self) -> int:
@@ -232,7 +240,7 @@ class TrustKeeper:
             return
         believed = self._timekeeper.take_floor(state.iat_s, Role.STATUS)
         await self._recorder.run(lambda page: self._save_state(page, data, state, keyset, believed=believed))
-        self.state, self._state_raw, self._is_current = state, data, True
+        self.state, self._state_raw, self._is_current, self.is_repaired = state, data, True, False
 
     async def _alarm(self, data: bytes, error: RemoteProtocolError) -> None:
         """Tell once that a key of the status role has signed what it never should."""

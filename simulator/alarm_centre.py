@@ -251,7 +251,7 @@ class AlarmCentre:
                 case AnswerKind.RECEIPT:
                     heard.receipts.append(self._verified_receipt(answer.body, bundle))
                     heard.raw_receipts.append(answer.body)
-                case AnswerKind.COURIER | AnswerKind.COURIER_ACK:
+                case AnswerKind.COURIER | AnswerKind.COURIER_ACK | AnswerKind.REPORT:
                     heard.unverified_count += 1  # nobody asked
         except RemoteProtocolError:
             heard.unverified_count += 1

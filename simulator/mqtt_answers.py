@@ -27,6 +27,7 @@ _KINDS: Final[Mapping[str, AnswerKind]] = {
     "info": AnswerKind.INFO,
     "denied": AnswerKind.DENIED,
     "rejected": AnswerKind.DENIED,
+    "report": AnswerKind.REPORT,
 }
 
 

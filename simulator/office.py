@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from nacl.signing import SigningKey
 
 from firmware_protocol.chains import make_bundle
-from firmware_protocol.commands import Alarm, Command
+from firmware_protocol.commands import Alarm, Command, Request
 from firmware_protocol.constants import GRANT_LIFE_S_MAX
 from firmware_protocol.cose import id_of
 from firmware_protocol.noise import KeyPair
@@ -236,6 +236,30 @@ class Office:
     def installer_cti(self, home: Home, owner_epoch: int) -> bytes:
         """Return the name of the installer's grant of this pairing."""
         return self.token(f"installer-{home.label}-{owner_epoch}")
+
+    def request(
+        self,
+        home: Home,
+        verb: str,
+        *,
+        epoch: bytes,
+        exp_s: int,
+        request_id: bytes,
+        arguments: bytes | None = None,
+        signers: Sequence[SigningKey] | None = None,
+    ) -> bytes:
+        """Return a request and its arguments, signed by the status role, or by several root keys."""
+        body = b"\xa0" if arguments is None else arguments
+        request = Request(
+            gateway_id=home.gateway_id,
+            verb=verb,
+            arguments_sha256=hashlib.sha256(body).digest(),
+            epoch=epoch,
+            exp_s=exp_s,
+            request_id=request_id,
+        )
+        signed = sign(request, self.role_keys[Role.STATUS]) if signers is None else sign_many(request, signers)
+        return make_bundle(signed) if arguments is None else make_bundle(signed, arguments)
 
     def alarm(self, home: Home, *, alarm_ref: bytes, epoch: bytes, exp_s: int, opens: bool = True) -> bytes:
         """Return the intake's word that an alarm is open, or closed."""

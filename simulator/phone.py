@@ -250,7 +250,7 @@ class _Conversation:
                 case AnswerKind.RECEIPT:
                     self._heard.receipts.append(self._verified_receipt(answer.body))
                     self._heard.raw_receipts.append(answer.body)
-                case AnswerKind.COURIER | AnswerKind.COURIER_ACK:
+                case AnswerKind.COURIER | AnswerKind.COURIER_ACK | AnswerKind.REPORT:
                     self._heard.unverified_count += 1  # nobody asked
         except RemoteProtocolError:
             self._heard.unverified_count += 1

@@ -17,7 +17,15 @@ from firmware_protocol.noise import KeyPair
 from firmware_protocol.orders import DecommissionOrder, Door, PairingOrder
 from firmware_protocol.pairing import LockLabel, link_key_fingerprint
 from firmware_protocol.signed import sign, sign_many
-from firmware_protocol.statements import AuthorityState, CommandReceipt, Conflict, GatewayInfo, LockEpoch, LogHead
+from firmware_protocol.statements import (
+    AuthorityState,
+    CommandReceipt,
+    Conflict,
+    DriftReport,
+    GatewayInfo,
+    LockEpoch,
+    LogHead,
+)
 from firmware_protocol.tokens import Authority, Grant, Keyset, OperatorGrant, RoleKeys
 from firmware_protocol.vocabulary import Action, OfflineClass, Phase, Rights, Role, Tier, blinded_lock
 
@@ -150,8 +158,8 @@ VALUES: Final[Mapping[type[SignedMap], tuple[SignedMap, str]]] = {
         (
             Request(
                 gateway_id=GATEWAY_ID,
-                verb="state",
-                arguments_sha256=hashlib.sha256(b"").digest(),
+                verb="drift",
+                arguments_sha256=hashlib.sha256(b"\xa0").digest(),
                 epoch=EPOCH,
                 exp_s=1_300,
                 request_id=_REQUEST_ID,
@@ -234,6 +242,22 @@ VALUES: Final[Mapping[type[SignedMap], tuple[SignedMap, str]]] = {
             "lock",
         ),
         (Conflict(gateway_id=GATEWAY_ID, log_id=LOG_ID, size=7), "receipt"),
+        (
+            DriftReport(
+                request_id=_REQUEST_ID,
+                gateway_id=GATEWAY_ID,
+                keyset_version=3,
+                state_keyset_version=3,
+                state_seq=17,
+                state_sha256=hashlib.sha256(b"the signed state").digest(),
+                authority_ctis=(_AUTHORITY_CTI,),
+                grant_count=12,
+                tier=Tier.FRESH,
+                utc_lo_s=NOW_S,
+                utc_hi_s=NOW_S + 1,
+            ),
+            "gateway",
+        ),
     )
 }
 """By class: the value, and the names of who signs it."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from firmware_protocol.codes import Code
 from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.relay import AnswerKind
 from gatewayd.channel import Channel, Submission
@@ -22,6 +23,7 @@ from gatewayd.uplink.payloads import (
     answer,
     read_command,
     read_info_request,
+    read_request,
     rejection,
 )
 from gatewayd.uplink.ports import RefusedError
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from firmware_protocol.topics import Topics
     from gatewayd.channel import Submit
     from gatewayd.uplink.outlet import Outlet
-    from gatewayd.uplink.ports import AlarmIntake, InfoSource, LogMail, SignedObjects
+    from gatewayd.uplink.ports import AlarmIntake, InfoSource, LogMail, Requests, SignedObjects
     from gatewayd.uplink.seam import BrokerSession, Incoming
 
 SUBMISSION_COUNT_MAX: Final = 32
@@ -40,6 +42,7 @@ SUBMISSION_COUNT_MAX: Final = 32
 DENIED_INTERVAL_S: Final = 1.0
 """Unauthenticated answers: at most one in so many seconds, whoever asks."""
 INFO_COUNT_PER_S: Final = 5
+REQUEST_COUNT_PER_S: Final = 5
 
 log = structlog.get_logger(__name__)
 
@@ -86,7 +89,7 @@ class MqttResponder:
 class Downlink:
     """Hands each message to whom it is for."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - everybody whom a message may be for
         self,
         *,
         topics: Topics,
@@ -94,6 +97,7 @@ class Downlink:
         objects: SignedObjects,
         alarms: AlarmIntake,
         infos: InfoSource,
+        requests: Requests,
         log_mail: LogMail,
         outlet: Outlet,
     ) -> None:
@@ -101,6 +105,9 @@ class Downlink:
         self._submit = submit
         self._objects = objects
         self._infos = infos
+        self._requests = requests
+        self._verbs = {topics.request(verb): verb for verb in requests.verbs}
+        self._request_pace = Pace(burst=REQUEST_COUNT_PER_S, interval_s=1 / REQUEST_COUNT_PER_S)
         self._outlet = outlet
         self._denials = Pace(burst=1, interval_s=DENIED_INTERVAL_S)
         self._info_pace = Pace(burst=INFO_COUNT_PER_S, interval_s=1 / INFO_COUNT_PER_S)
@@ -132,6 +139,8 @@ class Downlink:
             await self._take_command(incoming)
         elif incoming.topic == self._topics.request("info"):
             await self._take_info_request(incoming)
+        elif incoming.topic in self._verbs:
+            await self._take_request(incoming, self._verbs[incoming.topic])
         else:
             await self._take_object(incoming)
 
@@ -180,6 +189,30 @@ class Downlink:
         else:
             self._outlet.send(answer(request.reply_to, AnswerKind.INFO, self._infos.info(request.body)))
 
+    async def _take_request(self, incoming: Incoming, verb: str) -> None:
+        request = read_request(incoming, self._topics, verb)
+        if isinstance(request, Unreadable):
+            self._drop(Drop.UNREADABLE, incoming, request.reason)
+        elif incoming.retained:
+            self._drop(Drop.RETAINED, incoming, "a request must not be retained")
+        elif not self._request_pace.allows(asyncio.get_running_loop().time()):
+            self._drop(Drop.FLOOD, incoming, "more requests than are answered")
+        else:
+            await self._hand_over(
+                incoming, lambda body: self._answer_request(verb, body, request.reply_to), request.body
+            )
+
+    async def _answer_request(self, verb: str, body: bytes, reply_to: ReplyTo) -> None:
+        try:
+            kind, answered = await self._requests.take_request(verb, body)
+        except RemoteProtocolError as error:
+            if error.code in {Code.WRONG_EPOCH, Code.EXPIRED}:
+                self._outlet.send(answer(reply_to, AnswerKind.INFO, self._infos.info(b"")))
+            elif self._may_deny():
+                self._outlet.send(answer(reply_to, AnswerKind.DENIED))
+            raise
+        self._outlet.send(answer(reply_to, kind, answered))
+
     async def _take_object(self, incoming: Incoming) -> None:
         take = self._taker(incoming.topic)
         if take is None:
@@ -199,9 +232,11 @@ class Downlink:
             return self._objects.take_grant
         return None
 
-    async def _hand_over(self, incoming: Incoming, take: Callable[[bytes], Awaitable[None]]) -> None:
+    async def _hand_over(
+        self, incoming: Incoming, take: Callable[[bytes], Awaitable[None]], body: bytes | None = None
+    ) -> None:
         try:
-            await take(incoming.payload)
+            await take(incoming.payload if body is None else body)
         except (RemoteProtocolError, RefusedError) as error:
             self._drop(Drop.REFUSED, incoming, str(error))
         except GatewayError as error:

@@ -39,6 +39,7 @@ _JSON_KEYS: Final = {
     AnswerKind.RECEIPT: "receipt",
     AnswerKind.INFO: "info",
     AnswerKind.DENIED: "denied",
+    AnswerKind.REPORT: "report",
 }
 
 
@@ -90,6 +91,11 @@ def read_info_request(incoming: Incoming, topics: Topics) -> Request | Unreadabl
     if isinstance(request, Request) and len(request.body) != NONCE_SIZE:
         return Unreadable(reason="its nonce is not 16 bytes")
     return request
+
+
+def read_request(incoming: Incoming, topics: Topics, verb: str) -> Request | Unreadable:
+    """Read a message on `request/<verb>`: a signed Request and its arguments, 1 to 1 900 bytes."""
+    return _read(incoming, topics, key="bundle", size_max=BUNDLE_SIZE_MAX, default_topic=topics.response_to(verb))
 
 
 def answer(reply_to: ReplyTo, kind: AnswerKind, body: bytes = b"") -> Outgoing:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 from gatewayd.errors import GatewayError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from firmware_protocol.checkpoint import Checkpoint
+    from firmware_protocol.relay import AnswerKind
     from gatewayd.journal.journal import SignedAt
 
 
@@ -43,6 +44,17 @@ class AlarmIntake(Protocol):
 
     async def take_alarm(self, data: bytes) -> None:
         """Take a signed Alarm; raises as `SignedObjects.take_keyset` does."""
+
+
+class Requests(Protocol):
+    """Does what operators may ask beside movement."""
+
+    @property
+    def verbs(self) -> Collection[str]:
+        """What may be asked."""
+
+    async def take_request(self, verb: str, bundle: bytes) -> tuple[AnswerKind, bytes]:
+        """Return the kind and the body of the answer; raises as `SignedObjects.take_keyset` does."""
 
 
 class InfoSource(Protocol):

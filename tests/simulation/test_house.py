@@ -16,6 +16,7 @@ from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.relay import AnswerKind
 from firmware_protocol.vocabulary import Action, OfflineClass, Role, Tier
 from gatewayd.overview import Overview
+from gatewayd.store import renewal
 from gatewayd.store import trust as trust_rows
 from simulator.office import unlock_over_mqtt
 from tests.support.faulty_disk import FaultyDisk
@@ -188,6 +189,22 @@ def test_a_new_status_key_forgets_no_lock_and_lifts_no_denial_at_the_next_start(
             assert (await world.visit(world.carer("bo"))).final is Code.DONE
             newest = world.office.state(world.home, now_s=world.utc_s(), seq=1, keyset_version=2)
             await restarted.base.trust.take_state(newest)
+            assert restarted.statements.tier() is Tier.FRESH
+
+    run_virtual(story())
+
+
+def test_a_repaired_store_is_stale_until_a_new_state_has_come(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 57)
+        async with world.gateway() as house:
+            await world.settled()
+            await house.base.seams.store.run(lambda tx: renewal.note_doubt(tx, "journal.forked"))
+            await world.kill_gateway()
+            restarted = await world.start_gateway()
+            await world.settled()
+            assert restarted.statements.tier() is Tier.STALE
+            await restarted.base.trust.take_state(world.office.state(world.home, now_s=world.utc_s(), seq=2))
             assert restarted.statements.tier() is Tier.FRESH
 
     run_virtual(story())

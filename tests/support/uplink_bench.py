@@ -7,6 +7,7 @@ import contextlib
 from random import Random
 from typing import TYPE_CHECKING, Final, Self
 
+from firmware_protocol.relay import AnswerKind
 from firmware_protocol.topics import Topics
 from firmware_protocol.vocabulary import Role
 from gatewayd.journal.events import GatewayHeartbeat, TimeStamp
@@ -79,6 +80,12 @@ class Ears:
 
     async def take_alarm(self, data: bytes) -> None:
         self._take("alarm", data)
+
+    verbs = ("drift",)
+
+    async def take_request(self, verb: str, bundle: bytes) -> tuple[AnswerKind, bytes]:
+        self._take(f"request {verb}", bundle)
+        return AnswerKind.REPORT, b"report of " + bundle
 
     async def receipt_accepted(self, *, time_s: int, checkpoint: Checkpoint, signed_at: SignedAt | None) -> None:
         self.receipts.append((time_s, checkpoint.size, signed_at))
@@ -195,6 +202,7 @@ class UplinkBench:
             objects=self.ears,
             alarms=self.ears,
             infos=self.ears,
+            requests=self.ears,
             log_mail=self.outbox,
             outlet=self.outlet,
         )

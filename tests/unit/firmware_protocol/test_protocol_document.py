@@ -184,6 +184,7 @@ def test_the_topics_are_those_of_the_code() -> None:
         topics.response,
         topics.response_to("<name>"),
         topics.request("info"),
+        topics.request("<verb>"),
         topics.authority_keyset,
         topics.authority_state,
         topics.authority_provider("<name>"),
@@ -191,7 +192,7 @@ def test_the_topics_are_those_of_the_code() -> None:
     ]
     documented = tables(TEXT, "topics")["all"]
     assert [row[0] for row in documented] == [topic.removeprefix(below) for topic in known]
-    incoming = {re.sub(r"/(<name>|info)$", "/+", row[0]) for row in documented if row[1] == "in"}
+    incoming = {re.sub(r"/(<name>|<verb>|info)$", "/+", row[0]) for row in documented if row[1] == "in"}
     assert incoming == {topic.removeprefix(below) for topic in topics.subscriptions}
 
 

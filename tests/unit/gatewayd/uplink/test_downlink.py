@@ -291,6 +291,51 @@ def test_attack_garbage_on_every_topic_is_counted_and_changes_nothing(tmp_path: 
     online(tmp_path, story)
 
 
+def test_a_request_is_answered_in_its_own_encoding_and_a_retained_or_empty_one_is_not(tmp_path: Path) -> None:
+    async def story(bench: UplinkBench, post: Post) -> None:
+        bench.send(bench.topics.request("drift"), b"signed")
+        bench.send(bench.topics.request("drift"), b"")
+        await bench.downlink.route(Incoming(topic=bench.topics.request("drift"), payload=b"old", retained=True))
+        await asyncio.sleep(1)
+        assert bench.ears.objects == [("request drift", b"signed")]
+        assert bench.downlink.dropped == {"unreadable": 1, "retained": 1}
+        (answered,) = (
+            message.payload for message in post.answers if message.topic == bench.topics.response_to("drift")
+        )
+        assert RelayAnswer.from_bytes(answered) == RelayAnswer(kind=AnswerKind.REPORT, body=b"report of signed")
+
+    online(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(Code.UNKNOWN_SIGNER, AnswerKind.DENIED), (Code.WRONG_EPOCH, AnswerKind.INFO), (Code.EXPIRED, AnswerKind.INFO)],
+)
+def test_a_refused_request_hears_denied_or_how_to_ask_rightly(tmp_path: Path, code: Code, kind: AnswerKind) -> None:
+    async def story(bench: UplinkBench, post: Post) -> None:
+        bench.ears.refusal = RemoteProtocolError(code, "no")
+        bench.send(bench.topics.request("drift"), b"signed")
+        await asyncio.sleep(1)
+        (answered,) = (
+            message.payload for message in post.answers if message.topic == bench.topics.response_to("drift")
+        )
+        assert RelayAnswer.from_bytes(answered).kind is kind
+        assert bench.downlink.dropped == {"refused": 1}
+
+    online(tmp_path, story)
+
+
+def test_requests_are_answered_at_a_bounded_rate(tmp_path: Path) -> None:
+    async def story(bench: UplinkBench, _post: Post) -> None:
+        for _ in range(20):
+            bench.send(bench.topics.request("drift"), b"signed")
+        await asyncio.sleep(0.1)
+        assert len(bench.ears.objects) == 5
+        assert bench.downlink.dropped == {"flood": 15}
+
+    online(tmp_path, story)
+
+
 def test_a_retained_object_that_is_taken_away_is_no_fault(tmp_path: Path) -> None:
     async def story(bench: UplinkBench, _post: Post) -> None:
         bench.send(bench.topics.authority_grant("ab12"), b"")

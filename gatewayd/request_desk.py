@@ -1,0 +1,159 @@
+"""Takes what operators may ask beside movement: signed Requests, each verb for one role (docs/protocol.md §4.8)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from firmware_protocol import cbor
+from firmware_protocol.chains import open_by_role, open_by_roots, parse_bundle
+from firmware_protocol.codes import Code
+from firmware_protocol.commands import Request
+from firmware_protocol.errors import RemoteProtocolError
+from firmware_protocol.relay import AnswerKind
+from firmware_protocol.vocabulary import Role
+from gatewayd.journal.events import AlertRaised
+from gatewayd.store import meta
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+
+    from gatewayd.access.freshness import Epochs
+    from gatewayd.recorder import Page, Recorder
+    from gatewayd.statements import Statements
+    from gatewayd.timekeeper import TimeKeeper
+    from gatewayd.timekeeping import Clock
+    from gatewayd.trust_keeper import TrustKeeper
+
+UTC_S_MAX: Final = 2**53 - 1
+ARGUMENTS_SIZE_MAX: Final = 64
+NO_ARGUMENTS: Final = b"\xa0"
+"""The empty map: what a verb without arguments is signed over."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verb:
+    """Who may ask, and how far ahead."""
+
+    role: Role
+    """ROOT means two of the pinned root keys, as for a Keyset."""
+    ttl_s_max: int
+
+
+VERBS: Final[Mapping[str, Verb]] = MappingProxyType(
+    {
+        "drift": Verb(role=Role.STATUS, ttl_s_max=300),
+        # Root keys are fetched out of safes; and the epoch that it is over can be used up only once.
+        "time": Verb(role=Role.ROOT, ttl_s_max=24 * 3_600),
+    }
+)
+
+
+class RequestDesk:
+    """Verifies requests and does what they ask (implements `uplink.ports.Requests`)."""
+
+    def __init__(  # noqa: PLR0913 - everybody whom a verb concerns
+        self,
+        *,
+        gateway_id: bytes,
+        roots: Sequence[bytes],
+        clock: Clock,
+        epochs: Epochs,
+        trust: TrustKeeper,
+        timekeeper: TimeKeeper,
+        statements: Statements,
+        recorder: Recorder,
+    ) -> None:
+        self._gateway_id = gateway_id
+        self._roots = tuple(roots)
+        self._clock = clock
+        self._epochs = epochs
+        self._trust = trust
+        self._timekeeper = timekeeper
+        self._statements = statements
+        self._recorder = recorder
+        self._acts: Mapping[str, Callable[[Request, bytes], Awaitable[tuple[AnswerKind, bytes]]]] = {
+            "drift": self._report_drift,
+            "time": self._lower_time,
+        }
+
+    @property
+    def verbs(self) -> Collection[str]:
+        """See `Requests.verbs`."""
+        return VERBS.keys()
+
+    async def take_request(self, verb: str, bundle: bytes) -> tuple[AnswerKind, bytes]:
+        """Do what is asked and return the signed answer.
+
+        Raises:
+            RemoteProtocolError: UNSUPPORTED_TYPE, there is no such verb; not signed by whom it needs; for another
+                gateway, not of now, or with other arguments than were signed.
+            StoreError: it could not be kept, and nothing was done.
+        """
+        row = VERBS.get(verb)
+        if row is None:
+            raise RemoteProtocolError(Code.UNSUPPORTED_TYPE, "nobody answers this verb here")
+        signed, arguments = _parts(bundle)
+        if row.role is Role.ROOT:
+            request = open_by_roots(Request, signed, roots=self._roots)
+        else:
+            request = open_by_role(Request, signed, keyset=self._trust.require_keyset(), role=row.role)
+        self._check(request, verb, arguments, row)
+        answer = await self._acts[verb](request, arguments)
+        _log.info("request.done", verb=verb)
+        return answer
+
+    def _check(self, request: Request, verb: str, arguments: bytes, row: Verb) -> None:
+        if request.gateway_id != self._gateway_id or request.verb != verb:
+            raise RemoteProtocolError(Code.WRONG_AUDIENCE, "a request for another gateway, or of another verb")
+        if request.arguments_sha256 != hashlib.sha256(arguments).digest():
+            raise RemoteProtocolError(Code.BAD_SIGNATURE, "other arguments than were signed")
+        epoch = self._epochs.current
+        now_s = epoch.now_s(self._clock.now().boottime_ms)
+        if request.epoch != epoch.value:
+            raise RemoteProtocolError(Code.WRONG_EPOCH, "a request of an earlier epoch")
+        if now_s >= request.exp_s:
+            raise RemoteProtocolError(Code.EXPIRED, "a request that waited too long")
+        if request.exp_s - now_s > row.ttl_s_max:
+            raise RemoteProtocolError(Code.TTL_TOO_LONG, "a request for later")
+
+    async def _report_drift(self, request: Request, arguments: bytes) -> tuple[AnswerKind, bytes]:
+        if arguments != NO_ARGUMENTS:
+            raise RemoteProtocolError(Code.MALFORMED, "drift has no arguments")
+        return AnswerKind.REPORT, self._statements.drift(request.request_id)
+
+    async def _lower_time(self, _request: Request, arguments: bytes) -> tuple[AnswerKind, bytes]:
+        """Let time begin anew where root says: a clock that was wrong once must not shut a home until it is right."""
+        utc_s = _utc_s(arguments)
+
+        def keep(page: Page) -> None:
+            meta.lower_floor(page.tx, utc_s * 1_000)
+            _log.warning("time.lowered", utc_s=utc_s)
+
+        await self._recorder.run(keep)
+        self._timekeeper.lower(utc_s)
+        self._epochs.renew()  # the order was over the old one: it is used up
+        detail = f"the root authority has set the floor of time to {utc_s}"
+        await self._recorder.record(AlertRaised(code="time.lowered", detail=detail, priority=True))
+        return AnswerKind.INFO, self._statements.info()
+
+
+def _parts(bundle: bytes) -> tuple[bytes, bytes]:
+    signed, *rest = parse_bundle(bundle)
+    if len(rest) > 1:
+        raise RemoteProtocolError(Code.MALFORMED, "a request is one signed object and its arguments")
+    return signed, rest[0] if rest else NO_ARGUMENTS
+
+
+def _utc_s(arguments: bytes) -> int:
+    fields = cbor.decode(arguments, size_max=ARGUMENTS_SIZE_MAX)
+    utc_s = fields.get(0) if isinstance(fields, dict) and fields.keys() == {0} else None
+    if not isinstance(utc_s, int) or isinstance(utc_s, bool) or not 0 <= utc_s <= UTC_S_MAX:
+        raise RemoteProtocolError(Code.MALFORMED, "time needs one second of UTC")
+    return utc_s

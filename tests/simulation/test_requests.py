@@ -1,0 +1,225 @@
+"""What operators may ask beside movement: which revocations a home has, and root's word on the time."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from firmware_protocol import cbor
+from firmware_protocol.chains import make_bundle
+from firmware_protocol.codes import Code
+from firmware_protocol.errors import RemoteProtocolError
+from firmware_protocol.relay import AnswerKind
+from firmware_protocol.signed import open_signed
+from firmware_protocol.statements import DriftReport, GatewayInfo
+from firmware_protocol.vocabulary import OfflineClass, Role, Tier
+from tests.support.memory_world import MemoryWorld
+from tests.support.virtual_loop import run_virtual
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from nacl.signing import SigningKey
+
+    from gatewayd.house import House
+
+YEAR_S = 365 * 24 * 3_600
+
+
+def bundle(
+    world: MemoryWorld,
+    house: House,
+    verb: str = "drift",
+    *,
+    ttl_s: int = 60,
+    arguments: bytes | None = None,
+    signers: Sequence[SigningKey] | None = None,
+    epoch: bytes | None = None,
+) -> bytes:
+    return world.office.request(
+        world.home,
+        verb,
+        epoch=house.epoch.value if epoch is None else epoch,
+        exp_s=house.epoch.now_s(world.clock.now().boottime_ms) + ttl_s,
+        request_id=bytes(range(16)),
+        arguments=arguments,
+        signers=signers,
+    )
+
+
+def utc(second: int) -> bytes:
+    return cbor.encode({0: second})
+
+
+async def refusal(house: House, data: bytes, verb: str = "drift") -> Code:
+    with pytest.raises(RemoteProtocolError) as refused:
+        await house.request_desk.take_request(verb, data)
+    return refused.value.code
+
+
+def test_a_home_says_which_revocations_it_has(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 80)
+        async with world.gateway() as house:
+            await world.settled()
+            state = world.office.state(world.home, now_s=world.utc_s(), seq=7, revoked_ctis=(bytes(16),))
+            await house.base.trust.take_state(state)
+            world.send(world.topics.request("drift"), bundle(world, house))
+            answer = await world.next_answer(AnswerKind.REPORT)
+            report = open_signed(DriftReport, answer.body, bytes(world.home.gateway_signing_key.verify_key))
+            assert (report.state_keyset_version, report.state_seq) == (1, 7)
+            assert report.state_sha256 == hashlib.sha256(state).digest()
+            assert (report.keyset_version, report.tier, report.request_id) == (1, Tier.FRESH, bytes(range(16)))
+            assert len(report.authority_ctis) == 1
+            assert report.utc_lo_s <= world.utc_s() <= (report.utc_hi_s or 0)
+
+    run_virtual(story())
+
+
+def test_a_home_without_a_state_says_that_it_has_none(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 81)
+        async with world.gateway() as house:
+            await world.settled()
+            house.base.trust.state = None
+            _, raw = await house.request_desk.take_request("drift", bundle(world, house))
+            report = open_signed(DriftReport, raw, bytes(world.home.gateway_signing_key.verify_key))
+            assert (report.state_seq, report.state_sha256) == (None, None)
+
+    run_virtual(story())
+
+
+REFUSALS: dict[str, tuple[Callable[[MemoryWorld, House], bytes], Code]] = {
+    "of an earlier epoch": (lambda world, house: bundle(world, house, epoch=bytes(16)), Code.WRONG_EPOCH),
+    "that waited too long": (lambda world, house: bundle(world, house, ttl_s=0), Code.EXPIRED),
+    "for later": (lambda world, house: bundle(world, house, ttl_s=301), Code.TTL_TOO_LONG),
+    "of another verb": (
+        lambda world, house: bundle(world, house, "time"),
+        Code.WRONG_AUDIENCE,
+    ),
+    "with other arguments than were signed": (
+        lambda world, house: make_bundle(_first(bundle(world, house)), b"\xa1\x00\x01"),
+        Code.BAD_SIGNATURE,
+    ),
+    "with arguments that it does not have": (
+        lambda world, house: bundle(world, house, arguments=b"\xa1\x00\x01"),
+        Code.MALFORMED,
+    ),
+    "with too many parts": (
+        lambda world, house: make_bundle(_first(bundle(world, house)), b"\xa0", b"\xa0"),
+        Code.MALFORMED,
+    ),
+}
+
+
+def _first(data: bytes) -> bytes:
+    parts = cbor.decode(data, size_max=2_000)
+    assert isinstance(parts, tuple)
+    assert isinstance(parts[0], bytes)
+    return parts[0]
+
+
+@pytest.mark.parametrize(("make", "code"), REFUSALS.values(), ids=REFUSALS)
+def test_a_request_that_is_not_what_it_claims_is_refused(
+    tmp_path: Path, make: Callable[[MemoryWorld, House], bytes], code: Code
+) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 82)
+        async with world.gateway() as house:
+            await world.settled()
+            assert await refusal(house, make(world, house)) is code
+            assert await refusal(house, bundle(world, house, "unlock"), "unlock") is Code.UNSUPPORTED_TYPE
+            _, _ = await house.request_desk.take_request("drift", bundle(world, house, ttl_s=300))
+
+    run_virtual(story())
+
+
+def test_attack_another_role_or_another_gateways_request(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 83)
+        async with world.gateway() as house:
+            await world.settled()
+            status = world.office.role_keys[Role.STATUS]
+            world.office.role_keys[Role.STATUS] = world.office.role_keys[Role.ALARM]
+            assert await refusal(house, bundle(world, house)) is Code.UNKNOWN_SIGNER
+            world.office.role_keys[Role.STATUS] = status
+            home, world.home = world.home, world.office.home("home-2")
+            assert await refusal(house, bundle(world, house)) is Code.WRONG_AUDIENCE
+            world.home = home
+
+    run_virtual(story())
+
+
+# Time.
+
+
+def test_root_alone_lowers_the_floor_durably_and_doors_open_again(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 84)
+        world.disconnect_central()
+        async with world.gateway() as house:
+            await asyncio.sleep(5)
+            ahead = world.office.state(world.home, now_s=world.utc_s() + 50 * YEAR_S, seq=2)
+            await house.base.trust.take_state(ahead)  # a stolen status key, before anybody could tell the time
+            responder = world.carer("rita", offline_class=OfflineClass.RESPONDER)
+            assert (await world.visit(responder)).final is Code.EXPIRED
+            before = house.epoch.value
+            order = bundle(
+                world, house, "time", arguments=utc(world.utc_s() - 60), signers=world.office.roots[:2], ttl_s=86_400
+            )
+            world.send(world.topics.request("time"), order)
+            info = open_signed(
+                GatewayInfo,
+                (await world.next_answer(AnswerKind.INFO)).body,
+                bytes(world.home.gateway_signing_key.verify_key),
+            )
+            assert info.locks[0].epoch == house.epoch.value != before
+            assert (await world.visit(responder)).final is Code.DONE
+            world.relock()
+            assert await refusal(house, order, "time") is Code.WRONG_EPOCH
+            await world.kill_gateway()
+            restarted = await world.start_gateway()
+            await asyncio.sleep(5)
+            assert abs(restarted.base.timekeeper.interval().lo_s - world.utc_s()) < 120
+
+    run_virtual(story())
+
+
+def test_attack_nobody_else_and_not_one_root_alone_touches_the_time(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 85)
+        async with world.gateway() as house:
+            await world.settled()
+            office, now = world.office, world.utc_s()
+            for signers in (
+                None,
+                [office.roots[0]],
+                [office.roots[0], office.roots[0]],
+                [office.roots[0], office.role_keys[Role.STATUS]],
+            ):
+                order = bundle(world, house, "time", arguments=utc(now - YEAR_S), signers=signers)
+                assert await refusal(house, order, "time") is Code.BAD_SIGNATURE
+            assert house.base.timekeeper.interval().trusted
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [b"\xa0", utc(5) + b"\x00", cbor.encode({0: -1}), cbor.encode({0: True}), cbor.encode({0: 1, 1: 2}), b"\x01"],
+    ids=["nothing", "something behind it", "before 1970", "true", "more", "no map"],
+)
+def test_an_order_without_one_second_of_utc_changes_nothing(tmp_path: Path, arguments: bytes) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 86)
+        async with world.gateway() as house:
+            await world.settled()
+            order = bundle(world, house, "time", arguments=arguments, signers=world.office.roots[:2])
+            assert await refusal(house, order, "time") is Code.MALFORMED
+            assert house.base.timekeeper.interval().trusted
+
+    run_virtual(story())
