@@ -21,6 +21,7 @@ from gatewayd.house import Plan, Seams, open_house
 from gatewayd.link.bleak_radio import BleakRadio
 from gatewayd.link.radio import RadioCode
 from gatewayd.overview import Overview
+from gatewayd.rights_view import RightsView
 from gatewayd.service_manager import ServiceManager, Watchdog
 from gatewayd.store.ballast import BALLAST_SIZE
 from gatewayd.store.store import Store, StoreCode, StoreError
@@ -78,7 +79,11 @@ async def _main(config: Config) -> int:
     try:
         house = await open_house(seams, _plan(config))
         control = ControlServer(
-            config.control_path, status=Overview(house), journal=StoreLog(store), explainer=Explainer(house)
+            config.control_path,
+            status=Overview(house),
+            journal=StoreLog(store),
+            explainer=Explainer(house),
+            rights=RightsView(house),
         )
         await control.open()
         try:

@@ -38,6 +38,10 @@ def _app() -> App:
     app.command("gatewayd.cli.provision:provision", name="provision", help="Take keys and homes into the store.")
     app.command("gatewayd.cli.status:status", name="status", help="Show how gateway, lock and broker do.")
     app.command("gatewayd.cli.explain:explain", name="explain", help="Say why a command is permitted or refused.")
+    grants = App(name="grants", help="Who may open, and which revocations are in force.")
+    grants.command("gatewayd.cli.grants:list_", name="list", help="List the grants kept for use without internet.")
+    grants.command("gatewayd.cli.grants:drift", name="drift", help="Say which revocations this home has.")
+    app.command(grants)
     app.command(log)
     app.command(config)
     return app

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from firmware_protocol.merkle import Frontier
 from gatewayd.control import log_wire
+from gatewayd.control.grants_wire import DriftDocument, GrantPage
 from gatewayd.control.messages import (
     ANSWER_SIZE_MAX,
     PAGE_COUNT_MAX,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from gatewayd.control.grants_wire import GrantLine
     from gatewayd.journal.copies import LeafCopy
     from gatewayd.journal.journal import SignedCheckpoint
     from gatewayd.store.inspection import StoredTrust
@@ -84,6 +86,26 @@ class ControlClient:
             return TypeAdapter(Explanation).validate_python(self._ask("explain", **parameters))
         except ValidationError as error:
             raise ControlError(ControlCode.MALFORMED, "an explanation that this command does not understand") from error
+
+    def grants(self) -> Iterator[GrantLine]:
+        """Yield the grants that are kept; raises as `status` does."""
+        after = ""
+        while True:
+            try:
+                page = TypeAdapter(GrantPage).validate_python(self._ask("grants", after=after))
+            except ValidationError as error:
+                raise ControlError(ControlCode.MALFORMED, "grants that this command does not understand") from error
+            yield from page.grants
+            if not page.more or not page.grants or page.grants[-1].sha256 <= after:
+                return
+            after = page.grants[-1].sha256
+
+    def drift(self) -> DriftDocument:
+        """Return which revocations are in force; raises as `status` does."""
+        try:
+            return TypeAdapter(DriftDocument).validate_python(self._ask("drift"))
+        except ValidationError as error:
+            raise ControlError(ControlCode.MALFORMED, "a report that this command does not understand") from error
 
     def trust(self) -> StoredTrust:
         """Return the signed objects that name keys; raises as `status` does."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from firmware_protocol.vocabulary import HASH_SIZE
 from gatewayd.control import log_wire
 from gatewayd.control.messages import (
     ANSWER_SIZE_MAX,
@@ -31,6 +32,7 @@ from gatewayd.errors import GatewayError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gatewayd.control.grants_wire import RightsSource
     from gatewayd.control.messages import ExplanationSource, LogSource, StatusSource
 
 SOCKET_MODE: Final = 0o660
@@ -49,13 +51,20 @@ class ControlServer:
     """Answers on one socket from `open` to `close`."""
 
     def __init__(
-        self, path: Path, *, status: StatusSource, journal: LogSource, explainer: ExplanationSource | None = None
+        self,
+        path: Path,
+        *,
+        status: StatusSource,
+        journal: LogSource,
+        explainer: ExplanationSource | None = None,
+        rights: RightsSource | None = None,
     ) -> None:
-        """Do nothing yet; without an `explainer` nobody answers `explain`."""
+        """Do nothing yet; what there is no source for is not answered."""
         self._path = path
         self._status = status
         self._journal = journal
         self._explainer = explainer
+        self._rights = rights
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -139,6 +148,20 @@ class ControlServer:
         match asked.get("ask"):
             case "status":
                 return (await self._status.status()).to_json()
+            case "log" | "log.entries" | "log.checkpoints" | "trust" as ask:
+                return await self._find_log(ask, asked)
+            case "explain" if self._explainer is not None:
+                at_s = _number(asked, "at") if "at" in asked else None
+                return (await self._explainer.explain(_octets(asked, "bundle"), at_s)).to_json()
+            case "grants" if self._rights is not None:
+                return (await self._rights.grants(_hash(asked, "after"))).to_json()
+            case "drift" if self._rights is not None:
+                return self._rights.drift().to_json()
+            case _:
+                raise ControlError(ControlCode.UNKNOWN_REQUEST, "nobody answers this here")
+
+    async def _find_log(self, ask: str, asked: dict[str, Any]) -> dict[str, Any]:
+        match ask:
             case "log":
                 return log_wire.header_to_json(await self._journal.header())
             case "log.entries":
@@ -148,13 +171,19 @@ class ControlServer:
             case "log.checkpoints":
                 above = await self._journal.checkpoints(_number(asked, "above"), CHECKPOINT_PAGE_COUNT)
                 return log_wire.checkpoints_to_json(above)
-            case "trust":
-                return log_wire.trust_to_json(await self._journal.trust())
-            case "explain" if self._explainer is not None:
-                at_s = _number(asked, "at") if "at" in asked else None
-                return (await self._explainer.explain(_octets(asked, "bundle"), at_s)).to_json()
             case _:
-                raise ControlError(ControlCode.UNKNOWN_REQUEST, "nobody answers this here")
+                return log_wire.trust_to_json(await self._journal.trust())
+
+
+def _hash(asked: dict[str, Any], name: str) -> bytes:
+    value = asked.get(name)
+    try:
+        decoded = bytes.fromhex(value) if isinstance(value, str) else None
+    except ValueError:
+        decoded = None
+    if decoded is None or len(decoded) > HASH_SIZE:
+        raise ControlError(ControlCode.MALFORMED, f"{name} is no hash")
+    return decoded
 
 
 def is_permitted(uid: int, gid: int) -> bool:
