@@ -37,6 +37,7 @@ from tests.support.frame_broker import (
     length,
 )
 from tests.support.small_ca import SmallCa
+from tests.support.uplink_bench import UplinkBench
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -409,6 +410,18 @@ async def test_attack_a_message_at_qos_2_ends_the_session() -> None:
     async with connected() as (session, peer, _):
         peer.publish(b"a", b"1", head=PUBLISH | 0x04)
         assert (await end_of(session)).code == BrokerCode.MALFORMED
+
+
+async def test_a_session_that_the_broker_claims_to_have_kept_is_subscribed_anew(tmp_path: Path) -> None:
+    async with FrameBroker() as broker, UplinkBench(tmp_path, client=PahoBroker(settings(broker))) as bench:
+        bench.start()
+        for _ in range(2):
+            peer = await broker.next_peer()
+            connect = await peer.receive()
+            assert connect.body[7] & 0x02, "a clean start"
+            peer.accept(session_present=True)
+            assert (await peer.receive()).head == SUBSCRIBE
+            peer.reset()
 
 
 async def test_a_session_taken_over_says_so() -> None:

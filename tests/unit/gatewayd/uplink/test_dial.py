@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gatewayd.uplink import broker as broker_module
 from gatewayd.uplink import dial as module
 from gatewayd.uplink.broker import PahoBroker
 from gatewayd.uplink.dial import Address, Dialler
@@ -117,6 +118,25 @@ async def test_a_resolver_that_hangs_is_given_up_and_never_blocks_the_loop(monke
     assert turns > 3  # a look-up in the loop would have been one
 
 
+async def test_a_name_is_looked_up_anew_at_each_attempt() -> None:
+    """Wi-Fi to LTE, another network, a broker that moved."""
+    async with server() as old, server() as new:
+        ports = [old, new]
+        dialler = Dialler(settings(1), look_up=lambda _host, _port: [(socket.AF_INET, ("127.0.0.1", ports.pop(0)))])
+        for port in (old, new):
+            connected = await dialler.dial()
+            assert connected.getpeername()[1] == port
+            connected.close()
+
+
+async def test_attack_a_handshake_that_stalls_costs_one_attempt(ca: SmallCa, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker_module, "CONNECT_S_MAX", 0.2)
+    async with server() as port, asyncio.timeout(20):
+        with pytest.raises(BrokerError) as caught:
+            await PahoBroker(settings(port, TlsSettings(ca_file=ca.file))).connect(Outgoing(topic="w", payload=b""))
+    assert caught.value.code == BrokerCode.TIMEOUT
+
+
 async def test_a_broker_with_the_right_name_under_our_authority_is_trusted(ca: SmallCa) -> None:
     async with server(ca.server_context(*ca.issue("broker"))) as port:
         connected = await Dialler(settings(port, TlsSettings(ca_file=ca.file))).dial()
@@ -137,6 +157,7 @@ async def test_a_second_authority_in_the_file_is_trusted_too(ca: SmallCa, tmp_pa
     [
         ("elsewhere", {"san": "DNS:elsewhere.example"}, "IP address mismatch"),
         ("expired", {"days": -1}, "expired"),
+        ("early", {"starts_in_days": 2, "days": 3}, "not yet valid"),
     ],
 )
 async def test_attack_a_broker_with_another_name_or_an_expired_certificate_is_refused(
