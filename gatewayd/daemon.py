@@ -20,6 +20,7 @@ from gatewayd.explainer import Explainer
 from gatewayd.house import Plan, Seams, open_house
 from gatewayd.link.bleak_radio import BleakRadio
 from gatewayd.link.radio import RadioCode
+from gatewayd.metrics import write_metrics
 from gatewayd.overview import Overview
 from gatewayd.rights_view import RightsView
 from gatewayd.service_manager import ServiceManager, Watchdog
@@ -29,6 +30,8 @@ from gatewayd.system_clock import SystemClock, SystemEntropy, machine_boot
 from gatewayd.uplink.broker import PahoBroker
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from gatewayd.config.values import Config
     from gatewayd.house import House
 
@@ -78,22 +81,47 @@ async def _main(config: Config) -> int:
     )
     try:
         house = await open_house(seams, _plan(config))
+        overview = Overview(house)
         control = ControlServer(
             config.control_path,
-            status=Overview(house),
+            status=overview,
             journal=StoreLog(store),
             explainer=Explainer(house),
             rights=RightsView(house),
         )
         await control.open()
         try:
-            await _live(house, manager, Watchdog(manager, ("loop", "store"), clock=clock))
+            async with _metered(config, overview, house):
+                await _live(house, manager, Watchdog(manager, ("loop", "store"), clock=clock))
         finally:
             await control.close()
     finally:
         await radio.close()
         await store.close()
     return exits.SOFTWARE if house.must_restart else exits.OK
+
+
+@contextlib.asynccontextmanager
+async def _metered(config: Config, overview: Overview, house: House) -> AsyncIterator[None]:
+    """Keep the file of metrics, where one is wanted."""
+    wanted = config.settings.metrics
+    if wanted.file is None:
+        yield
+        return
+    writing = asyncio.create_task(
+        write_metrics(
+            config.resolve(wanted.file),
+            status=overview,
+            dropped=lambda: {drop.value: count for drop, count in house.downlink.dropped.items()},
+            interval_s=wanted.interval_s,
+        )
+    )
+    try:
+        yield
+    finally:
+        writing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await writing
 
 
 async def _live(house: House, manager: ServiceManager, watchdog: Watchdog) -> None:

@@ -156,6 +156,15 @@ class JournalSection(Section):
     """Entries that stay on disk after the central log has signed for them, 0 to 1000000."""
 
 
+class MetricsSection(Section):
+    """A file for Prometheus' textfile collector. No port is opened."""
+
+    file: FilePath | None = None
+    """Where to, such as /run/gatewayd/gatewayd.prom; absent: none is written. Best on a tmpfs, which wears no card."""
+    interval_s: Annotated[int, Field(ge=15, le=3_600), NO_BOOL] = 60
+    """Seconds between two writings, 15 to 3600."""
+
+
 class LogSection(Section):
     """What the daemon says to the system's journal, on stderr."""
 
@@ -201,6 +210,7 @@ class Settings(BaseSettings):
     mqtt: MqttSection
     limits: LimitsSection = LimitsSection()
     journal: JournalSection = JournalSection()
+    metrics: MetricsSection = MetricsSection()
     log: LogSection = LogSection()
     locks: Mapping[Text, LockSection] = Field(default_factory=dict)
 

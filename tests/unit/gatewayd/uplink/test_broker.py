@@ -499,7 +499,8 @@ async def test_a_longer_keepalive_of_the_server_is_not_taken_over(server_keepali
 
 async def test_a_shorter_keepalive_of_the_server_is_obeyed() -> None:
     async with connected(connack=b"\x13\x00\x01", keepalive_s=15) as (_, peer, _):
-        assert (await peer.receive()).head == PINGREQ
+        async with asyncio.timeout(10):
+            assert (await peer.receive()).head == PINGREQ
 
 
 async def test_a_connection_that_answers_pings_stays() -> None:
