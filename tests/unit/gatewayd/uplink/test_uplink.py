@@ -52,9 +52,12 @@ def test_online_is_published_retained_with_the_boot_number(tmp_path: Path) -> No
 
 def test_online_is_not_said_before_every_subscription_is_granted(tmp_path: Path) -> None:
     async def story(bench: UplinkBench) -> None:
+        said: list[bytes] = []
+        bench.broker.listen(bench.topics.state, lambda message: said.append(message.payload))
         bench.broker.refused_topics.add(bench.topics.command)
         bench.start()
         await asyncio.sleep(120)
+        assert ONLINE not in said
         assert not is_online(bench)
         assert bench.uplink.status.code == BrokerCode.NOT_PERMITTED
         assert bench.topics.command in bench.uplink.status.detail
