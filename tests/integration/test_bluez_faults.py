@@ -170,8 +170,9 @@ async def test_b5_a_write_that_never_returns_is_a_fault_in_time(bench: Bench, mo
     monkeypatch.setattr("gatewayd.link.bleak_radio.WRITE_MS_MAX", 300)
     link = await bench.connect()
     bench.bluez.silent = {"WriteValue"}
-    with pytest.raises(RadioError) as failed:
-        await link.write_value(b"never")
+    async with asyncio.timeout(5):
+        with pytest.raises(RadioError) as failed:
+            await link.write_value(b"never")
     assert failed.value.code == RadioCode.GATT_FAILED
 
 
@@ -261,6 +262,16 @@ async def test_b12_a_bus_that_dies_ends_the_link_and_a_new_one_is_used(bench: Be
     again = await bench.connect_again()
     await again.write_value(b"alive")
     assert await again.next_value() == b"alive"
+
+
+async def test_b12_who_listens_while_the_bus_dies_need_not_wait_for_it(bench: Bench) -> None:
+    bench.bluez.discovers = False
+    listening = asyncio.create_task(bench.radio.find(SERVICE_UUID, LOCK, timeout_ms=60_000))
+    await reached(lambda: "StartDiscovery" in bench.bluez.calls)
+    bench.bus.kill()
+    async with asyncio.timeout(10):
+        with pytest.raises(RadioUnavailable, match="the message bus is gone"):
+            await listening
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,10 @@ def test_a_host_that_says_that_there_is_no_radio_is_not_waited_for_as_long() -> 
     assert ladder.next_rung(UNAVAILABLE_GAP_MS, RadioCode.UNAVAILABLE) is Rung.POWER_CYCLE
 
 
+def test_a_bluez_that_hangs_is_restarted_first() -> None:
+    assert Ladder(0).next_rung(UNAVAILABLE_GAP_MS, RadioCode.HOST_HANGS) is Rung.RESTART
+
+
 def test_an_adapter_that_is_off_is_switched_on_at_once_and_then_ever_more_seldom() -> None:
     ladder = Ladder(0)
     taken = climb(ladder, 24 * 3_600_000, RadioCode.POWERED_OFF)
