@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -158,8 +159,9 @@ async def test_b2_an_abort_after_which_bleak_waits_for_ever_ends_in_time(bench: 
 
 async def test_b4_a_connect_that_never_returns_is_cancelled_and_disconnected(bench: Bench) -> None:
     bench.bluez.silent = {"Connect"}
-    with pytest.raises(RadioError) as failed:
-        await bench.connect(timeout_ms=300)
+    async with asyncio.timeout(10):
+        with pytest.raises(RadioError) as failed:
+            await bench.connect(timeout_ms=300)
     assert failed.value.code == RadioCode.CONNECT_TIMEOUT
     await reached(lambda: "Disconnect" in bench.bluez.calls)
     bench.bluez.silent = set()
@@ -216,6 +218,7 @@ async def test_b10_a_bluez_that_dies_is_noticed_within_a_second_and_its_successo
     returned = asyncio.create_task(bench.radio.returned())
     await asyncio.sleep(0.2)
     assert not returned.done()
+    bench.bluez.service_name = "service0010"  # the lock has got new firmware meanwhile
     await bench.bluez.start()
     async with asyncio.timeout(PATIENCE_MS / 1_000):
         await returned
@@ -283,20 +286,30 @@ async def test_b13_no_connection_to_the_bus_is_left_behind_by_a_link_however_it_
     # A bus that has room for a few connections refuses the rest: a leak shows at once.
     async with make_bench(tmp_path, monkeypatch, connection_count_max=12) as bench:
         await (await bench.connect()).close()
-        held = open_descriptor_count()
+        held, refused = open_descriptor_count(), list[str]()
         for cycle in range(cycle_count):
-            if cycle % 4 == 3:
-                bench.fail("Connect", (FAILED, "le-connection-busy"))
-                with pytest.raises(RadioError):
-                    await bench.connect()
-                continue
-            link = await bench.connect()
-            if cycle % 4 == 2:
-                bench.bluez.disconnect()
-                await gone(link)
-            await link.close()
+            try:
+                await one_cycle(bench, cycle)
+            except RadioError as error:
+                refused.append(str(error))
+        gc.collect()
+        assert refused == []
         await reached(lambda: open_descriptor_count() <= held)
         assert len(asyncio.all_tasks()) < 20
+
+
+async def one_cycle(bench: Bench, cycle: int) -> None:
+    """Connect and end: by us, by the lock, before it came up."""
+    if cycle % 4 == 3:
+        bench.fail("Connect", (FAILED, "le-connection-busy"))
+        with pytest.raises(RadioError):
+            await bench.connect()
+        return
+    link = await bench.connect()
+    if cycle % 4 == 2:
+        bench.bluez.disconnect()
+        await gone(link)
+    await link.close()
 
 
 async def test_b15_an_adapter_that_is_switched_off_is_told_as_such_and_switched_on(bench: Bench) -> None:

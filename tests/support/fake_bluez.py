@@ -102,6 +102,8 @@ class FakeBlueZ:
         self.calls: list[str] = []
         """Members that were called, in order."""
         self.mtu: int | None = 247
+        self.service_name = "service0001"
+        """Its handle: another one after an update of the lock's firmware."""
         self.connected = False
         self.units: Counter[str] = Counter()
         self.on_unit: Callable[[str], None] = lambda _unit: None
@@ -111,7 +113,7 @@ class FakeBlueZ:
         self._bus: MessageBus | None = None
         self._scanning = False
         self._known = False
-        self._sent: asyncio.Future[Any] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._advertising: asyncio.Task[None] | None = None
 
     @property
@@ -136,6 +138,7 @@ class FakeBlueZ:
         await bus.request_name("org.freedesktop.systemd1")
         await bus.request_name("org.bluez")
         self._advertising = asyncio.create_task(self._advertise())
+        self._watching = asyncio.create_task(_until_dead(bus))
         if self.has_adapter:
             self._emit_added(self.adapter)
 
@@ -181,7 +184,7 @@ class FakeBlueZ:
     def send_value(self, value: bytes) -> None:
         """See `simulator.wire.Pipe`: notify."""
         changed = {"Value": Variant("ay", value)}
-        path = f"{self.device}/service0001/char0004"
+        path = f"{self.device}/{self.service_name}/char0004"
         self._signal(path, _PROPERTIES, "PropertiesChanged", "sa{sv}as", ["org.bluez.GattCharacteristic1", changed, []])
 
     def disconnect(self) -> None:
@@ -301,7 +304,7 @@ class FakeBlueZ:
         }
 
     def _services(self) -> dict[str, Any]:
-        service = f"{self.device}/service0001"
+        service = f"{self.device}/{self.service_name}"
         objects: dict[str, Any] = {
             service: {
                 "org.bluez.GattService1": {
@@ -318,6 +321,8 @@ class FakeBlueZ:
                 "Flags": Variant("as", [flag]),
                 "Notifying": Variant("b", False),  # noqa: FBT003 - a D-Bus value
             }
+            if flag == "notify":
+                properties["NotifyAcquired"] = Variant("b", False)  # noqa: FBT003 - a D-Bus value
             if self.mtu is not None:
                 properties["MTU"] = Variant("q", self.mtu)
             objects[f"{service}/char{handle:04x}"] = {"org.bluez.GattCharacteristic1": properties}
@@ -346,7 +351,7 @@ class FakeBlueZ:
     def _signal(self, path: str, interface: str, member: str, signature: str, body: list[Any]) -> None:
         if self._bus is not None and "*" not in self.silent:
             message = Message.new_signal(path, interface, member, signature, body)
-            self._sent = self._bus.send(message)
+            self._bus.send(message).add_done_callback(_forgive)
 
     async def _advertise(self) -> None:
         while True:
@@ -358,6 +363,17 @@ class FakeBlueZ:
             else:
                 self._known = True
                 self._emit_added(self.device)
+
+
+async def _until_dead(bus: MessageBus) -> None:
+    """Take the error that a killed bus leaves behind, so that nobody is told of it at a moment of the collector's."""
+    with contextlib.suppress(EOFError, OSError):
+        await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]  # dbus-fast's own omission
+
+
+def _forgive(sent: asyncio.Future[Any]) -> None:
+    if not sent.cancelled():
+        sent.exception()
 
 
 def open_descriptor_count() -> int:

@@ -33,6 +33,7 @@ class MemoryLink:
         self._to_lock = Flight(delay_ms, self._on_arrival)
         self._from_lock = Flight(delay_ms, self._on_notification)
         self._open = True
+        self._held = True
         self.silent = False
         """Whether values of both ends vanish on a link that stays up: a phantom connection."""
 
@@ -56,6 +57,18 @@ class MemoryLink:
         if self._open:
             self._open = False
             self._values.end()
+            self._let_go()
+
+    def hang_up(self) -> None:
+        """End the link from the lock's end. Where nothing passes any more, the other end hears nothing of it."""
+        if self.silent:
+            self._let_go()
+        else:
+            self.drop()
+
+    def _let_go(self) -> None:
+        if self._held:
+            self._held = False
             self._on_gone()
 
     def notify(self, value: bytes) -> None:
@@ -99,7 +112,7 @@ class MemoryPipe:
 
     def disconnect(self) -> None:
         """See `Pipe.disconnect`. The other end notices in a turn of the loop of its own, as a chip's host does."""
-        asyncio.get_running_loop().call_soon(self._link.drop)
+        asyncio.get_running_loop().call_soon(self._link.hang_up)
 
 
 class Flight:
