@@ -312,9 +312,14 @@ class House:
             trust=base.trust,
             ledger=self.ledger,
             downlink=self.downlink,
+            radio=self._radio_health,
             show=self.board.put,
             changed=self._changed,
         )
+
+    def _radio_health(self) -> tuple[bool, int]:
+        counts = (link.status.connect_hour_count for link in self.links.values())
+        return self.adapter.status.failed, max(counts, default=0)
 
     def _log_watch(self) -> LogWatch:
         return LogWatch(

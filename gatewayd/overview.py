@@ -13,6 +13,7 @@ from gatewayd.control.messages import (
     ClockStatus,
     LockStatus,
     OutboxStatus,
+    RadioStatus,
     StatusDocument,
 )
 from gatewayd.journal.leaves import LEAF_SIZE_MAX, read_leaf
@@ -46,6 +47,7 @@ class Overview:
             tier=house.statements.tier().name.lower(),
             clock=ClockStatus(trusted=time.trusted, lo_ms=time.lo_ms, hi_ms=time.hi_ms),
             locks=tuple(self._lock(lock_id, link, now) for lock_id, link in house.links.items()),
+            radio=self._radio(),
             broker=self._broker(),
             outbox=await self._outbox(time.lo_ms),
             authority=self._authority(time.lo_s),
@@ -64,6 +66,17 @@ class Overview:
             door=door.name.lower(),
             battery_mv=self._house.watch.battery_mv(lock_id),
             observed_age_ms=age_ms,
+            connect_hour_count=link.status.connect_hour_count,
+            connect_left_count=link.status.connect_left_count,
+        )
+
+    def _radio(self) -> RadioStatus:
+        status = self._house.adapter.status
+        return RadioStatus(
+            failed=status.failed,
+            unproven_ms=status.unproven_ms,
+            taken_counts=dict(status.taken_counts),
+            helped_counts=dict(status.helped_counts),
         )
 
     def _broker(self) -> BrokerStatus:

@@ -39,10 +39,14 @@ class Presence:
         trust: TrustKeeper,
         ledger: Ledger,
         downlink: Downlink,
+        radio: Callable[[], tuple[bool, int]],
         show: Callable[[str, bytes], None],
         changed: asyncio.Event,
     ) -> None:
-        """`changed` is set by whoever changed something of it."""
+        """`changed` is set by whoever changed something of it.
+
+        `radio` tells whether the radio has failed, and the most connections that a lock had in the last hour.
+        """
         self._topics = topics
         self._boot = boot
         self._log_id = log_id
@@ -51,6 +55,7 @@ class Presence:
         self._trust = trust
         self._ledger = ledger
         self._downlink = downlink
+        self._radio = radio
         self._show = show
         self._changed = changed
 
@@ -80,6 +85,7 @@ class Presence:
             depth, writable = marks.size - marks.received, True
         except StoreError:
             depth, writable = 0, False
+        radio_failed, connect_hour_count_max = self._radio()
         return Health(
             tier=self._statements.tier().name.lower(),
             state_seq=0 if self._trust.state is None else self._trust.state.seq,
@@ -88,5 +94,7 @@ class Presence:
             store_writable=writable,
             outbox_depth=depth,
             dropped_count=self._downlink.dropped.total(),
+            radio_failed=radio_failed,
+            connect_hour_count_max=connect_hour_count_max,
             interval_s=HEALTH_INTERVAL_S,
         )

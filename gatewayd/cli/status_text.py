@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         ClockStatus,
         LockStatus,
         OutboxStatus,
+        RadioStatus,
         StatusDocument,
     )
 
@@ -28,6 +29,7 @@ def status_text(document: StatusDocument) -> str:
         ("tier", document.tier),
         ("clock", _clock(document.clock)),
         ("rights", _authority(document.authority)),
+        *(("" if place else "radio", text) for place, text in enumerate(_radio(document.radio))),
         ("broker", _broker(document.broker)),
         ("outbox", _outbox(document.outbox)),
         *(
@@ -75,6 +77,15 @@ def _authority(authority: AuthorityStatus) -> str:
     )
 
 
+def _radio(radio: RadioStatus) -> list[str]:
+    state = "a lock answers" if not radio.unproven_ms else f"no lock has answered for {duration(radio.unproven_ms)}"
+    lines = [f"{state}, and nothing helps" if radio.failed else state]
+    if radio.taken_counts:
+        counts = (f"{rung.partition('_')[0]} {count}" for rung, count in sorted(radio.taken_counts.items()))
+        lines.append(f"tried since the start: {', '.join(counts)}")
+    return lines
+
+
 def _broker(broker: BrokerStatus) -> str:
     state = "connected" if broker.connected else "not connected"
     since = "" if broker.age_ms is None else f" for {duration(broker.age_ms)}"
@@ -99,7 +110,12 @@ def _lock(lock: LockStatus) -> list[tuple[int, str]]:
     if lock.observed_age_ms is not None:
         battery = "" if lock.battery_mv is None else f", battery {lock.battery_mv / 1_000:.2f} V"
         seen = f"bolt {lock.bolt}, door {lock.door}{battery}, {duration(lock.observed_age_ms)} ago"
-    return [(0, link), (1, seen)]
+    rows = [(0, link), (1, seen)]
+    if lock.connect_hour_count > 1:
+        rows.append(
+            (2, f"{lock.connect_hour_count} connections in the last hour, {lock.connect_left_count} more allowed now")
+        )
+    return rows
 
 
 def _count(count: int, noun: str) -> str:

@@ -88,6 +88,24 @@ class LockStatus:
     battery_mv: int | None
     observed_age_ms: int | None
     """How old bolt, door and battery are; None: never seen."""
+    connect_hour_count: int
+    """Links brought up in the last hour: what they cost is the lock's battery."""
+    connect_left_count: int
+    """Links that its energy budget has left for now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RadioStatus:
+    """The Bluetooth adapter, and what was done to it since the start."""
+
+    failed: bool
+    """Every rung of the recovery ladder has been taken, and no lock answers."""
+    unproven_ms: int
+    """For how long no lock has answered over it; 0 while one does."""
+    taken_counts: dict[str, int]
+    """How often each rung was taken."""
+    helped_counts: dict[str, int]
+    """How often it was the last one before a lock answered again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +158,7 @@ class StatusDocument:
     """fresh, stale, cold or suspect."""
     clock: ClockStatus
     locks: tuple[LockStatus, ...]
+    radio: RadioStatus
     broker: BrokerStatus
     outbox: OutboxStatus
     authority: AuthorityStatus

@@ -54,6 +54,10 @@ class Health(Document):
     """Entries that the central log has not signed for."""
     dropped_count: int = Field(ge=0)
     """Messages from the broker that were not understood, since the start."""
+    radio_failed: bool = False
+    """Everything was tried, and no lock answers over the adapter."""
+    connect_hour_count_max: int = Field(default=0, ge=0)
+    """Connections to a lock in the last hour, of the lock with most: what they cost is its battery."""
     interval_s: int = Field(ge=1)
 
 

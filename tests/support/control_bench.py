@@ -12,6 +12,7 @@ from gatewayd.control.messages import (
     ClockStatus,
     LockStatus,
     OutboxStatus,
+    RadioStatus,
     StatusDocument,
 )
 
@@ -41,8 +42,11 @@ STATUS: Final = StatusDocument(
             door="closed",
             battery_mv=5_900,
             observed_age_ms=2_500,
+            connect_hour_count=1,
+            connect_left_count=30,
         ),
     ),
+    radio=RadioStatus(failed=False, unproven_ms=0, taken_counts={}, helped_counts={}),
     broker=BrokerStatus(connected=True, age_ms=3_600_000, last_fault=None),
     outbox=OutboxStatus(depth=0, oldest_age_ms=None),
     authority=AuthorityStatus(keyset_version=1, state_seq=12, state_age_s=300, authority_count=1, grant_count=2),

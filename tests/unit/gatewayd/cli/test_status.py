@@ -13,7 +13,14 @@ from gatewayd import exits
 from gatewayd.cli import status
 from gatewayd.cli.app import main
 from gatewayd.cli.status_text import duration, status_text
-from gatewayd.control.messages import AuthorityStatus, BrokerStatus, ClockStatus, OutboxStatus, StatusDocument
+from gatewayd.control.messages import (
+    AuthorityStatus,
+    BrokerStatus,
+    ClockStatus,
+    OutboxStatus,
+    RadioStatus,
+    StatusDocument,
+)
 from gatewayd.control.server import ControlServer
 from tests.support.control_bench import STATUS, FixedStatus, NoLog
 from tests.support.gateway_folder import GatewayFolder
@@ -29,6 +36,7 @@ def test_a_gateway_that_is_well() -> None:
         "tier                  fresh",
         "clock                 trusted: 2027-01-15 08:00:00 UTC, at most 2 s later",
         "rights                keyset 1, state 12 (5 min old), 1 provider, 2 grants",
+        "radio                 a lock answers",
         "broker                connected for 1 h",
         "outbox                empty: the central log has signed for everything",
         "lock 8899aabbccddeeff ready for 1 min, -61 dBm",
@@ -38,13 +46,26 @@ def test_a_gateway_that_is_well() -> None:
 
 def test_a_gateway_that_is_not() -> None:
     lock = replace(
-        STATUS.locks[0], ready=False, link="backing_off", rssi_dbm=None, battery_mv=None, observed_age_ms=None
+        STATUS.locks[0],
+        ready=False,
+        link="backing_off",
+        rssi_dbm=None,
+        battery_mv=None,
+        observed_age_ms=None,
+        connect_hour_count=36,
+        connect_left_count=0,
     )
     document = replace(
         STATUS,
         tier="cold",
-        locks=(lock, replace(lock, link="scanning", last_fault=None, observed_age_ms=90_000_000, bolt="unknown")),
+        locks=(
+            lock,
+            replace(
+                lock, link="scanning", connect_hour_count=0, last_fault=None, observed_age_ms=90_000_000, bolt="unknown"
+            ),
+        ),
         clock=ClockStatus(trusted=False, lo_ms=1_800_000_000_000, hi_ms=None),
+        radio=RadioStatus(failed=True, unproven_ms=300_000, taken_counts={"power_cycle": 2}, helped_counts={}),
         broker=BrokerStatus(connected=False, age_ms=None, last_fault="broker.unreachable"),
         outbox=OutboxStatus(depth=7, oldest_age_ms=3_000),
         authority=AuthorityStatus(keyset_version=1, state_seq=None, state_age_s=None, authority_count=0, grant_count=0),
@@ -52,10 +73,13 @@ def test_a_gateway_that_is_not() -> None:
     assert status_text(document).splitlines()[3:] == [
         "clock                 not trusted: not before 2027-01-15 08:00:00 UTC",
         "rights                keyset 1, no state yet, 0 providers, 0 grants",
+        "radio                 no lock has answered for 5 min, and nothing helps",
+        "                      tried since the start: power 2",
         "broker                not connected, last fault broker.unreachable",
         "outbox                7 not signed for, the oldest 3 s old",
         "lock 8899aabbccddeeff backing_off for 1 min, last fault radio.disconnected",
         "                      never seen",
+        "                      36 connections in the last hour, 0 more allowed now",
         "lock 8899aabbccddeeff scanning for 1 min",
         "                      bolt unknown, door closed, 1 d ago",
     ]
