@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 from firmware_protocol.chains import make_bundle
 from firmware_protocol.codes import Code
+from firmware_protocol.courier import pieces
+from firmware_protocol.errands import Courier
 from firmware_protocol.messages import RELAY_DATA_SIZE_MAX
 from firmware_protocol.noise import KeyPair
 from firmware_protocol.relay import AnswerKind, RelayAnswer, RelayDecider, RelayPhone
-from firmware_protocol.statements import CommandReceipt, GatewayInfo
+from firmware_protocol.statements import AuthorityState, CommandReceipt, GatewayInfo
 from firmware_protocol.tokens import Authority
 from firmware_protocol.vectors.case import Case, document, error_of
 from firmware_protocol.vectors.examples import (
@@ -23,12 +25,18 @@ from firmware_protocol.vectors.examples import (
     signed_example,
 )
 from firmware_protocol.vectors.tally import Tally
+from firmware_protocol.vocabulary import Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 KIND: Final = "relay"
 _BUNDLE: Final = make_bundle(SIGNED_COMMAND, SIGNED_GRANT, signed_example(Authority))
+_COURIERS: Final = (
+    *pieces(Parcel.STATE, signed_example(AuthorityState)),
+    Courier(kind=Parcel.ENTRY, offset=7),
+)
+"""What a phone has to say after an answer: an AuthorityState that it brings, and entries that it asks for from 7 on."""
 _ANSWERS: Final = (
     RelayAnswer(kind=AnswerKind.INFO, body=signed_example(GatewayInfo)),
     RelayAnswer(kind=AnswerKind.RECEIPT, body=signed_example(CommandReceipt)),
@@ -39,8 +47,9 @@ _ANSWERS: Final = (
 def documents() -> Iterator[tuple[str, Case]]:
     """Yield the one file of the relay."""
     about = (
-        "Good: message 1 and every answer, byte for byte. Bad, by `reader`: the decider is given `message_1`; the "
-        "phone, who sent the good `message_1`, is given `answers`, of which the last is refused."
+        "Good: message 1, every answer, and the couriers of the phone behind them, byte for byte. Bad, by `reader`: "
+        "the decider is given `message_1` or, before it has answered, `courier`; the phone, who sent the good "
+        "`message_1`, is given `answers`, of which the last is refused."
     )
     keys = {
         "challenge": CHALLENGE.hex(),
@@ -49,6 +58,7 @@ def documents() -> Iterator[tuple[str, Case]]:
         "phone_ephemeral": PHONE_EPHEMERAL.private.hex(),
         "bundle": _BUNDLE.hex(),
         "plaintexts": [answer.to_bytes().hex() for answer in _ANSWERS],
+        "courier_plaintexts": [piece.to_bytes().hex() for piece in _COURIERS],
     }
     yield "relay", document(KIND, "11", about, **keys, cases=list(_cases()))
 
@@ -58,7 +68,8 @@ def judge(given: Case) -> Tally:
     tally = Tally()
     for case in given["cases"]:
         if case["error"] is None:
-            tally.judge(case["name"], is_right=_said(given) == [case["message_1"], *case["answers"]])
+            whole = [case["message_1"], *case["answers"], *case["couriers"]]
+            tally.judge(case["name"], is_right=_said(given) == whole)
         else:
             tally.judge(case["name"], is_right=_refusal(given, case) == case["error"])
     return tally
@@ -79,13 +90,20 @@ def _said(given: Case) -> list[str]:
     first = phone.open(bytes.fromhex(given["bundle"]))
     decider.read_bundle(first)
     answers = [RelayAnswer.from_bytes(bytes.fromhex(text)) for text in given["plaintexts"]]
-    return [first.hex(), *(decider.answer(answer).hex() for answer in answers)]
+    said = [decider.answer(answer) for answer in answers]
+    for answer in said:
+        phone.read(answer)
+    couriers = [phone.courier(Courier.from_bytes(bytes.fromhex(text))) for text in given["courier_plaintexts"]]
+    heard = [decider.read_courier(message).to_bytes().hex() for message in couriers]
+    return [message.hex() for message in (first, *said, *couriers)] if heard == given["courier_plaintexts"] else []
 
 
 def _refusal(given: Case, case: Case) -> str | None:
     phone, decider = _ends(given)
+    if case["reader"] == "decider" and "courier" in case:
+        return error_of(decider.read_courier, bytes.fromhex(case["courier"]))
     if case["reader"] == "decider":
-        return error_of(lambda: decider.read_bundle(bytes.fromhex(case["message_1"])))
+        return error_of(decider.read_bundle, bytes.fromhex(case["message_1"]))
     phone.open(bytes.fromhex(given["bundle"]))
     *before, last = (bytes.fromhex(answer) for answer in case["answers"])
     for answer in before:
@@ -104,6 +122,7 @@ def _cases() -> Iterator[Case]:
         "error": None,
         "message_1": first.hex(),
         "answers": [answer.hex() for answer in (second, *further)],
+        "couriers": [message.hex() for message in _couriers(phone, (second, *further))],
     }
     for name, message, code in (
         ("message 1 with a flipped bit", first[:40] + bytes((first[40] ^ 1,)) + first[41:], Code.DENIED),
@@ -113,10 +132,22 @@ def _cases() -> Iterator[Case]:
         ("message 1 above its cap", first + bytes(RELAY_DATA_SIZE_MAX + 1 - len(first)), Code.TOO_LARGE),
     ):
         yield {"name": name, "error": code.name, "reader": "decider", "message_1": message.hex()}
+    yield {
+        "name": "a courier before the first answer",
+        "error": Code.DENIED.name,
+        "reader": "decider",
+        "courier": bytes(48).hex(),
+    }
     yield _phone("message 2 with a flipped bit", [second[:-1] + bytes((second[-1] ^ 1,))])
     yield _phone("message 2 twice", [second, second])
     yield _phone("a lost answer", [second, further[1]])
     yield _phone("an answer twice", [second, further[0], further[0]])
+
+
+def _couriers(phone: RelayPhone, answers: Sequence[bytes]) -> list[bytes]:
+    for answer in answers:
+        phone.read(answer)
+    return [phone.courier(piece) for piece in _COURIERS]
 
 
 def _of_another_visit() -> bytes:

@@ -15,6 +15,7 @@ from firmware_protocol.chains import (
     Proofs,
     VerifiedBundle,
     make_bundle,
+    named_grant,
     open_by_role,
     parse_bundle,
     verify_bundle,
@@ -775,3 +776,11 @@ def test_the_same_bytes_give_the_same_verified_bundle() -> None:
     first = verify_bundle(carer_bundle(), known=known())
     assert isinstance(first, VerifiedBundle)
     assert verify_bundle(carer_bundle(), known=known()) == first
+
+
+def test_the_grant_that_a_lone_command_names_is_read_before_anything_is_verified() -> None:
+    whole = unlock_at_door(CARER, HOME, challenge=bytes(16), command_id=bytes(16), now_s=NOW_S)
+    signed, grant, _ = parse_bundle(whole)
+    assert named_grant(make_bundle(signed)) == hashlib.sha256(grant).digest()
+    for nothing in (whole, b"", b"\x80", make_bundle(grant), make_bundle(b"x")):
+        assert named_grant(nothing) is None

@@ -6,10 +6,12 @@ import pytest
 
 from firmware_protocol.codes import Code
 from firmware_protocol.constants import BUNDLE_SIZE_MAX, OBJECT_SIZE_MAX
+from firmware_protocol.errands import Courier
 from firmware_protocol.errors import LocalProtocolError, RemoteProtocolError
 from firmware_protocol.messages import RELAY_DATA_SIZE_MAX, RelayData
 from firmware_protocol.noise import KeyPair
 from firmware_protocol.relay import AnswerKind, RelayAnswer, RelayDecider, RelayPhone
+from firmware_protocol.vocabulary import Parcel
 
 DECIDER_KEYS = KeyPair.from_private(bytes([1]) * 32)
 CHALLENGE = b"challenge-16-by."
@@ -111,3 +113,8 @@ def test_an_answer_that_is_none_is_malformed() -> None:
     data = at_home._handshake.write_message(b"\xa1\x00\x09")  # noqa: SLF001 - a decider with a bug
     with pytest.raises(RemoteProtocolError, match="malformed"):
         at_door.read(data)
+
+
+def test_a_phone_has_no_courier_before_the_first_answer() -> None:
+    with pytest.raises(LocalProtocolError, match="before the first answer"):
+        phone().courier(Courier(kind=Parcel.CHECKPOINT))
