@@ -127,13 +127,14 @@ class Reservations:
         return self._reserve(page, asked, verdict, Code.PERMITTED, command_seq=command_seq, use_name=use_name)
 
     def _deny(self, page: Page, asked: Asked, verdict: Denied) -> Decided:
-        if verdict.lockout is not None:
-            lockouts.save_lockout(page.tx, asked.bundle.signer_kid, asked.bundle.command.lock_id, verdict.lockout)
         refusals = refusals_bucket(asked.bundle)
         taken = take((refusals,), buckets.load_buckets(page.tx, (refusals.key,)), page.time.lo_ms)
         if isinstance(taken, Exhausted):
             return self._deny_unrecorded(page, asked, verdict)
         buckets.save_buckets(page.tx, taken)
+        # Not where it goes unrecorded: whoever sends those bytes again would be counted against their signer.
+        if verdict.lockout is not None:
+            lockouts.save_lockout(page.tx, asked.bundle.signer_kid, asked.bundle.command.lock_id, verdict.lockout)
         return self._reserve(page, asked, verdict, verdict.code, retry_after_s=verdict.retry_after_s)
 
     def _deny_unrecorded(self, page: Page, asked: Asked, verdict: Denied) -> Decided:

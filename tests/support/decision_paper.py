@@ -23,6 +23,8 @@ MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 60 * MINUTE_MS
 DAY_S: Final = 86_400
 ALARM: Final = bytes(range(16))
+REFUSALS: Final = (30, 20_000)
+"""So many refusals of one signer are written down, then one each so many milliseconds."""
 WAITS_S: Final = (0, 0, 0, 0, 10, 20, 40, 80, 160, 300)
 """After so many refusals in a row."""
 
@@ -252,6 +254,10 @@ class Paper:
         owed_ms = max(0, min(self.ledger.full_at_ms.get(name, 0) - self.now_ms, count * each_ms))
         return count * each_ms - owed_ms
 
+    def _draw(self, name: str, count: int, each_ms: int) -> None:
+        owed_ms = count * each_ms - self._credit_ms(name, count, each_ms)
+        self.ledger.full_at_ms[name] = self.now_ms + min(owed_ms + each_ms, count * each_ms)
+
     def _affordable(self, person: Person) -> bool:
         return all(
             self._credit_ms(name, count, each_ms) >= each_ms
@@ -260,10 +266,15 @@ class Paper:
         )
 
     def note(self, person: Person, bundle: VerifiedBundle, code: Code) -> None:
-        key = (person.kid, bundle.command.command_id)
-        if code in {Code.DUPLICATE, Code.ID_REUSED}:
+        if code is Code.DUPLICATE:
             return
-        self.ledger.answers[key] = bundle.command_sha256
+        if code is not Code.PERMITTED:
+            purse = (f"refused {person.name}", *REFUSALS)
+            if self._credit_ms(*purse) < purse[2]:
+                return  # refused all the time: nothing more is written of it
+            self._draw(*purse)
+        if code is not Code.ID_REUSED:
+            self.ledger.answers[person.kid, bundle.command.command_id] = bundle.command_sha256
         if code is Code.PERMITTED:
             self._note_movement(person, bundle)
         elif code in {Code.RIGHTS, Code.OUTSIDE_WINDOW, Code.USES_SPENT} and person.kind == "carer":
@@ -271,8 +282,7 @@ class Paper:
 
     def _note_movement(self, person: Person, bundle: VerifiedBundle) -> None:
         for name, count, each_ms, _ in self._costs(person):
-            owed_ms = count * each_ms - self._credit_ms(name, count, each_ms)
-            self.ledger.full_at_ms[name] = self.now_ms + min(owed_ms + each_ms, count * each_ms)
+            self._draw(name, count, each_ms)
         self.ledger.refusals.pop(person.kid, None)
         if bundle.command.epoch is not None and bundle.command.issued_s is not None:
             key = (bundle.command.epoch, person.kid)

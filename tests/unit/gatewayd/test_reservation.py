@@ -14,13 +14,16 @@ from firmware_protocol.cose import kid_of
 from firmware_protocol.signed import open_signed
 from firmware_protocol.statements import CommandReceipt
 from firmware_protocol.vocabulary import Action, OfflineClass, Phase, Rights, Tier
-from gatewayd.access.lockout import FREE_COUNT
+from gatewayd.access.limits import REFUSAL_BURST, REFUSAL_INTERVAL_MS
+from gatewayd.access.lockout import FREE_COUNT, NEVER_REFUSED
 from gatewayd.access.uses import Uses
 from gatewayd.access.verdicts import Denied, Permitted, Repeated
 from gatewayd.settings import LimitSettings
 from gatewayd.store import alarms, commands
 from gatewayd.store.lockouts import load_lockout
+from gatewayd.store.trust import StoredGrant, find_grant
 from gatewayd.timekeeping import TimeInterval
+from gatewayd.trust_keeper import Paper
 from tests.support.decision_bench import DecisionBench, PowerCutError
 from tests.support.homes import BOOTTIME_MS, NOW_S, PROVIDER, TestHome
 
@@ -29,7 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from firmware_protocol.chains import VerifiedBundle
-    from gatewayd.reservation import Decided
+    from gatewayd.reservation import Asked, Decided
+    from gatewayd.store.database import Transaction
 
 HOME: Final = TestHome.make()
 LOCK_ID: Final = HOME.home.lock_id
@@ -317,3 +321,60 @@ def test_explaining_reads_the_same_facts_and_writes_nothing(bench: DecisionBench
     assert (facts.gateway_id, facts.lock_ids) == (HOME.home.gateway_id, frozenset({LOCK_ID}))
     assert (facts.seen, facts.came_through, facts.limits) == (None, LOCK_ID, LimitSettings())
     assert len(entries(bench)) == size
+
+
+def refused_until_unrecorded(bench: DecisionBench) -> None:
+    """Let the carer be refused so often that no more entries are written, for a reason that locks nobody out."""
+    for number in range(100, 100 + REFUSAL_BURST):
+        assert (
+            bench.ask(HOME.at_door(HOME.carer(), challenge="never", command=f"command-{number}")).journal_index
+            is not None
+        )
+
+
+def test_a_holder_who_is_refused_all_the_time_fills_no_disk_and_is_told_all_the_same(bench: DecisionBench) -> None:
+    refused_until_unrecorded(bench)
+    size = len(entries(bench))
+    bundle = HOME.at_door(HOME.carer(), challenge="never", command="command-1")
+    decided = bench.ask(bundle)
+    receipt = told(decided)
+    assert (decided.verdict, decided.journal_index) == (Denied(code=Code.CHALLENGE_UNKNOWN), None)
+    assert (receipt.code, receipt.journal_index, receipt.command_sha256) == (
+        Code.CHALLENGE_UNKNOWN,
+        None,
+        bundle.command_sha256,
+    )
+    assert (receipt.phase, receipt.lock_id, receipt.retry_after_s) == (Phase.DECIDED, LOCK_ID, None)
+    assert len(entries(bench)) == size
+    assert isinstance(bench.ask(at_door(bench, 2)).verdict, Permitted)
+    bench.advance(REFUSAL_INTERVAL_MS)
+    assert bench.ask(HOME.at_door(HOME.carer(), challenge="never", command="command-3")).journal_index is not None
+
+
+def test_forced_lock_out_by_replay_of_an_unrecorded_refusal_is_impossible(bench: DecisionBench) -> None:
+    refused_until_unrecorded(bench)
+    overheard = over_mqtt(bench, HOME.carer(windows=()), 1)
+    for _ in range(10):
+        assert bench.ask(overheard).verdict.code is Code.OUTSIDE_WINDOW  # type: ignore[union-attr]
+    assert bench.run(lambda tx: load_lockout(tx, overheard.signer_kid, LOCK_ID)) == NEVER_REFUSED
+    assert isinstance(bench.ask(at_door(bench, 2)).verdict, Permitted)
+
+
+def decide(bench: DecisionBench, asked: Asked, tx: Transaction) -> Decided:
+    return bench.reservations.decide(bench.page(tx), asked)
+
+
+def test_what_a_permitted_command_brought_is_kept_with_it_and_what_a_refused_one_brought_is_not(
+    bench: DecisionBench,
+) -> None:
+    for number, windows in ((1, ()), (2, ((NOW_S, NOW_S + 60),))):
+        bundle = at_door(bench, number, windows=windows)
+        proof = bundle.proof
+        stored = StoredGrant(
+            sha256=proof.sha256, issuer_kid=proof.issuer_kid, cti=proof.grant.cti, exp_s=proof.exp_s, raw=proof.raw
+        )
+        asked = replace(
+            bench.asked(bundle), paper=Paper(grant=stored, authority=proof.authority_raw, authority_kid=bytes(8))
+        )
+        bench.run(partial(decide, bench, asked))
+        assert bench.run(partial(find_grant, sha256=proof.sha256)) == (proof.raw if windows else None)
