@@ -25,6 +25,7 @@ from gatewayd.overview import Overview
 from gatewayd.rights_view import RightsView
 from gatewayd.service_manager import ServiceManager, Watchdog
 from gatewayd.store.ballast import BALLAST_SIZE
+from gatewayd.store.salvage import finish, salvage
 from gatewayd.store.store import Store, StoreCode, StoreError
 from gatewayd.system_clock import SystemClock, SystemEntropy, machine_boot
 from gatewayd.uplink.broker import PahoBroker
@@ -57,7 +58,7 @@ def run(config: Config) -> int:
 
 def _needs_a_person(error: GatewayError | RemoteProtocolError) -> bool:
     if isinstance(error, GatewayError):
-        return error.code in {StoreCode.DAMAGED, StoreCode.NEWER_SCHEMA, RadioCode.BACKEND_UNUSABLE}
+        return error.code in {StoreCode.DAMAGED, StoreCode.FOREIGN, StoreCode.NEWER_SCHEMA, RadioCode.BACKEND_UNUSABLE}
     return True  # what the store holds was not signed by the pinned roots
 
 
@@ -164,15 +165,23 @@ def _reload(house: House, manager: ServiceManager) -> None:
 
 
 def _open_store(config: Config, entropy: SystemEntropy) -> Store:
+    path, log_id = config.store_path, entropy.token(LOG_ID_SIZE)
+    if finish(path):
+        _log.warning("store.salvaged", path=str(path))
     try:
-        return Store.open(config.store_path, ballast_size=BALLAST_SIZE)
+        return Store.open(path, ballast_size=BALLAST_SIZE)
     except StoreError as error:
+        if error.code == StoreCode.DAMAGED:
+            _log.error("store.damaged", detail=error.detail)
+            salvaged = salvage(path, log_id=log_id)
+            _log.error("store.salvaged", path=str(path), aside=str(salvaged.aside), rows=salvaged.row_count)
+            return Store.open(path, ballast_size=BALLAST_SIZE)
         if error.code != StoreCode.ABSENT:
             raise
     # Nothing there at all: a new gateway, or one whose card was wiped. It starts with no locks, knows nobody
     # and writes a new log, so nothing of an earlier life can be replayed at it. Anything else is left alone.
-    _log.warning("store.created", path=str(config.store_path))
-    return Store.create(config.store_path, log_id=entropy.token(LOG_ID_SIZE), ballast_size=BALLAST_SIZE)
+    _log.warning("store.created", path=str(path))
+    return Store.create(path, log_id=log_id, ballast_size=BALLAST_SIZE)
 
 
 def _plan(config: Config) -> Plan:

@@ -51,9 +51,9 @@ def renew_where_doubted(page: Page, *, own_key: bytes) -> Journal:
     replace(page, journal=fresh).append(
         LogBegun(
             reason=reason,
-            former_log_id=former.log_id,
-            former_size=former.size,
-            former_root=former.root,
+            former_log_id=former.log_id if former.size else None,
+            former_size=former.size or None,
+            former_root=former.root if former.size else None,
             priority=True,
         )
     )

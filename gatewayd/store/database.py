@@ -60,7 +60,7 @@ _DETAILS: Final[Mapping[StoreCode, str]] = {
     StoreCode.LOCKED: "another process has it open; is gatewayd running?",
     StoreCode.FULL: "the disk is full",
     StoreCode.READ_ONLY: "it cannot be written; check its owner, its mode and the mount",
-    StoreCode.DAMAGED: "it is damaged or no store of this gateway; it is left as it is",
+    StoreCode.DAMAGED: "it is damaged; it is left as it is",
     StoreCode.IO: "the disk failed",
 }
 
@@ -121,6 +121,8 @@ class Opening(Enum):
     """To make a store of an empty file."""
     INSPECTION = auto()
     """To read what is there while nobody writes."""
+    SALVAGE = auto()
+    """To take out of a copy of a damaged file what can still be read."""
     READING = auto()
     """To go on reading where the file system is mounted read-only: nobody writes there, and nothing can be locked."""
 
@@ -131,6 +133,7 @@ _FLAGS: Final = MappingProxyType(
         Opening.DAEMON: apsw.SQLITE_OPEN_READWRITE,
         Opening.NEW: apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE,
         Opening.INSPECTION: apsw.SQLITE_OPEN_READONLY,
+        Opening.SALVAGE: apsw.SQLITE_OPEN_READWRITE,
         Opening.READING: apsw.SQLITE_OPEN_READONLY,
     }
 )
@@ -143,7 +146,7 @@ class Database:
         """Open a file and take its lock.
 
         Raises:
-            StoreError: ABSENT, LOCKED, READ_ONLY, DAMAGED, NEWER_SCHEMA, IO; the file is left as it is.
+            StoreError: ABSENT, LOCKED, READ_ONLY, FOREIGN, DAMAGED, NEWER_SCHEMA, IO; the file is left as it is.
         """
         if opening is not Opening.NEW:
             refuse_non_file(path)
@@ -317,10 +320,12 @@ class Database:
                 raise StoreError(StoreCode.READ_ONLY, f"{self.path}: {_DETAILS[StoreCode.READ_ONLY]}")
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
         application_id, version = (_number(connection, f"PRAGMA {name}") for name in ("application_id", "user_version"))
+        if self._opening is Opening.SALVAGE:
+            return
         if _is_cut(self.path, _number(connection, "PRAGMA page_size")):
             raise StoreError(StoreCode.DAMAGED, f"{self.path}: cut in the middle of a page")
         if self._opening is not Opening.NEW and application_id != APPLICATION_ID:
-            raise StoreError(StoreCode.DAMAGED, f"{self.path}: a database, but no store of this gateway")
+            raise StoreError(StoreCode.FOREIGN, f"{self.path}: a database, but no store of this gateway")
         if version > SCHEMA_VERSION and _number(connection, "SELECT readable_from FROM gateway") > SCHEMA_VERSION:
             detail = f"written by a newer gatewayd (schema {version}, this one knows {SCHEMA_VERSION})"
             raise StoreError(StoreCode.NEWER_SCHEMA, f"{self.path}: {detail}")
@@ -361,7 +366,7 @@ def refuse_non_file(path: Path) -> None:
     """Refuse what is no store at a glance. Never opens the file: closing it again would drop POSIX locks.
 
     Raises:
-        StoreError: ABSENT, or DAMAGED: not a file, empty, or a write-ahead log without its file.
+        StoreError: ABSENT; FOREIGN, not a file; DAMAGED, empty, or a write-ahead log without its file.
     """
     try:
         status = path.stat()
@@ -372,6 +377,6 @@ def refuse_non_file(path: Path) -> None:
     except OSError as error:
         raise StoreError(StoreCode.IO, f"{path}: {error.strerror}") from error
     if not stat.S_ISREG(status.st_mode):
-        raise StoreError(StoreCode.DAMAGED, f"{path}: not a file")
+        raise StoreError(StoreCode.FOREIGN, f"{path}: not a file")
     if status.st_size == 0:
         raise StoreError(StoreCode.DAMAGED, f"{path}: empty; everything that it held is gone")

@@ -67,8 +67,8 @@ class Store:
         day on which the disk is full; 0 keeps none.
 
         Raises:
-            StoreError: ABSENT, LOCKED, DAMAGED, NEWER_SCHEMA, READ_ONLY (by owner or mode), FULL, IO. The file
-                is left as it is.
+            StoreError: ABSENT, LOCKED, FOREIGN, DAMAGED, NEWER_SCHEMA, READ_ONLY (by owner or mode), FULL, IO. The
+                file is left as it is.
         """
         opening = Opening.READING if _is_mounted_read_only(path) else Opening.DAEMON
         database = Database(path, opening=opening, vfs=vfs)

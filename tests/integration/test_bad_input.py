@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
@@ -136,13 +137,16 @@ def test_a_key_that_others_can_read_and_one_that_is_missing_are_refused_with_78(
         assert name in told.stderr
 
 
-def test_a_damaged_store_is_left_alone_with_78(tmp_path: Path) -> None:
+def test_somebody_elses_database_is_left_alone_with_78(tmp_path: Path) -> None:
     folder = GatewayFolder(tmp_path)
-    folder.store.write_bytes(b"this is no database" * 100)
+    other = sqlite3.connect(folder.store)
+    other.execute("CREATE TABLE photos (name)")
+    other.close()
+    before = folder.store.read_bytes()
     told = run_gateway(folder.config)
     assert told.returncode == exits.CONFIG
-    assert "store.damaged" in told.stderr
-    assert folder.store.read_bytes() == b"this is no database" * 100
+    assert "store.foreign" in told.stderr
+    assert folder.store.read_bytes() == before
 
 
 def run_gateway(config: Path) -> subprocess.CompletedProcess[str]:

@@ -97,3 +97,24 @@ def test_after_a_kill_it_starts_again_on_the_socket_it_left_behind(daemon: Daemo
     finally:
         again.stop()
         again.notifications.close()
+
+
+def test_on_a_damaged_store_it_starts_with_what_can_be_read_and_keeps_the_damaged_file(daemon: Daemon) -> None:
+    assert daemon.heard() == "READY=1"
+    assert daemon.stop() == 0
+    store = daemon.folder.store
+    rotten = store.read_bytes()[:-1]  # cut in the middle of its last page
+    store.write_bytes(rotten)
+    (daemon.folder.folder / "notify").unlink()
+    daemon.notifications.close()
+    again = Daemon(daemon.folder)
+    try:
+        assert again.heard() == "READY=1"
+        document = json.loads(run(daemon.folder, "status", "--json").stdout)
+        assert [lock["lock_id"] for lock in document["locks"]] == [daemon.folder.home.lock_id.hex()]
+        told = run(daemon.folder, "log", "tail", "--json")
+        assert "carelock.log.begun" in told.stdout
+    finally:
+        again.stop()
+        again.notifications.close()
+    assert store.with_name(f"{store.name}.damaged-1").read_bytes() == rotten

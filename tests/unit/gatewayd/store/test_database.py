@@ -86,7 +86,7 @@ def test_an_absent_file_whose_log_is_there_was_deleted(path: Path) -> None:
 def test_a_folder_is_not_a_store(tmp_path: Path) -> None:
     (tmp_path / "store.db").mkdir()
     error = refusal(tmp_path / "store.db")
-    assert (error.code, error.detail) == (StoreCode.DAMAGED, f"{tmp_path}/store.db: not a file")
+    assert (error.code, error.detail) == (StoreCode.FOREIGN, f"{tmp_path}/store.db: not a file")
 
 
 def test_a_path_below_a_file_is_no_place_for_a_store(path: Path) -> None:
@@ -118,7 +118,7 @@ def test_somebody_elses_database_is_left_as_it_is(tmp_path: Path) -> None:
     other.close()
     before = digests(tmp_path)
     error = refusal(tmp_path / "store.db")
-    assert (error.code, "no store of this gateway" in error.detail) == (StoreCode.DAMAGED, True)
+    assert (error.code, "no store of this gateway" in error.detail) == (StoreCode.FOREIGN, True)
     assert digests(tmp_path) == before
 
 
