@@ -91,11 +91,9 @@ def judge_freshness(
     action: Action, freshness: ChallengeFreshness | EpochFreshness, facts: FreshnessFacts
 ) -> Code | None:
     """Return why the command is not one of now, or None."""
-    match freshness:
-        case ChallengeFreshness():
-            return _judge_challenge(facts)
-        case EpochFreshness():
-            return _judge_epoch(action, freshness, facts)
+    if isinstance(freshness, ChallengeFreshness):
+        return _judge_challenge(facts)
+    return _judge_epoch(action, freshness, facts)
 
 
 def within_ms(freshness: ChallengeFreshness | EpochFreshness, facts: FreshnessFacts) -> int:

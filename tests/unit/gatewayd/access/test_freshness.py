@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from firmware_protocol.codes import Code
 from firmware_protocol.commands import ChallengeFreshness, EpochFreshness
-from gatewayd.access.freshness import CHALLENGE_COUNT_MAX, Challenges, Epoch, FreshnessFacts, within_ms
+from firmware_protocol.vocabulary import Action
+from gatewayd.access.freshness import (
+    CHALLENGE_COUNT_MAX,
+    Challenges,
+    Epoch,
+    Epochs,
+    FreshnessFacts,
+    judge_freshness,
+    within_ms,
+)
+from gatewayd.timekeeping import Instant
+from tests.support.seeded_entropy import SeededEntropy
 
 LOCK, OTHER = bytes(8), bytes([1] * 8)
 EPOCH = Epoch(value=bytes(16), drawn_boottime_ms=5_000)
@@ -64,3 +76,33 @@ def test_four_challenges_may_be_outstanding_and_the_fifth_pushes_out_the_first()
     assert [challenges.learned_boottime_ms(LOCK, name) for name in names] == [0, 1, 2, 3, None]
     challenges.learn(LOCK, names[4], 4)
     assert [challenges.learned_boottime_ms(LOCK, name) for name in names] == [None, 1, 2, 3, 4]
+
+
+class OneClock:
+    def __init__(self) -> None:
+        self.boottime_ms = 5_000
+
+    def now(self) -> Instant:
+        return Instant(monotonic_ms=0, boottime_ms=self.boottime_ms, utc_ms=0)
+
+
+def test_attack_a_new_epoch_voids_what_was_signed_under_the_one_before() -> None:
+    clock = OneClock()
+    epochs = Epochs(clock=clock, entropy=SeededEntropy(1))
+    before = epochs.current
+    clock.boottime_ms += 7_000
+    after = epochs.renew()
+    assert after is epochs.current
+    assert (after.drawn_boottime_ms, len(after.value)) == (12_000, 16)
+    asked = EpochFreshness(epoch=before.value, issued_s=7, exp_s=30)
+    facts_now = FreshnessFacts(boottime_ms=12_000, epoch=after, challenge_learned_ms=None, last_issued_s=None)
+    assert judge_freshness(Action.UNLOCK, asked, facts_now) is Code.WRONG_EPOCH
+
+
+def test_forgotten_challenges_are_unknown_of_every_lock() -> None:
+    challenges = Challenges()
+    for lock in (LOCK, OTHER):
+        challenges.learn(lock, challenge(1), 7)
+    challenges.forget()
+    assert challenges.learned_boottime_ms(LOCK, challenge(1)) is None
+    assert challenges.learned_boottime_ms(OTHER, challenge(1)) is None
