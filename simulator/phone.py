@@ -160,6 +160,7 @@ class _Conversation:
         self._ephemeral = ephemeral
         self._reassembler = Reassembler()
         self._heard = _Heard()
+        self._is_gateway = True
         self._command_sha256: bytes | None = None
         self._loop = asyncio.get_running_loop()
         self._started_ms = self._now_ms()
@@ -213,8 +214,8 @@ class _Conversation:
 
     async def _ask(self, bundle: bytes, hello: PhoneHello) -> RelayPhone:
         self._command_sha256 = _command_sha256(bundle)
-        is_gateway = hello.decider is Decider.GATEWAY
-        decider_key = self._door.gateway_link_key if is_gateway else self._door.lock_link_key
+        self._is_gateway = hello.decider is Decider.GATEWAY
+        decider_key = self._door.gateway_link_key if self._is_gateway else self._door.lock_link_key
         relay = RelayPhone(decider_key=decider_key, challenge=hello.challenge, ephemeral=self._ephemeral)
         self._sent_ms = self._now_ms()
         for value in Fragmenter(self._link.value_size_max).fragment(FragmentKind.HANDSHAKE, relay.open(bundle)):
@@ -256,7 +257,8 @@ class _Conversation:
             self._heard.unverified_count += 1
 
     def _verified_receipt(self, raw: bytes) -> CommandReceipt:
-        receipt = open_signed(CommandReceipt, raw, self._door.gateway_identity_key)
+        key = self._door.gateway_identity_key if self._is_gateway else self._door.lock_log_key
+        receipt = open_signed(CommandReceipt, raw, key)
         if receipt.gateway_id != self._door.gateway_id or receipt.command_sha256 != self._command_sha256:
             raise RemoteProtocolError(Code.BAD_SIGNATURE, "a receipt for another command")
         return receipt

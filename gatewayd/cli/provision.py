@@ -55,7 +55,7 @@ def provision(file: Path, *, config: Path = DEFAULT_CONFIG) -> int:
 
 
 async def _take_in(papers: Papers, config: Config) -> tuple[str, ...]:
-    store = _open_store(config.store_path)
+    store = open_store(config.store_path)
     try:
         return await take_in(
             papers,
@@ -68,17 +68,22 @@ async def _take_in(papers: Papers, config: Config) -> tuple[str, ...]:
         )
     finally:
         await store.close()
-        _hand_over(config.store_path)
+        hand_over(config.store_path)
 
 
-def _open_store(path: Path) -> Store:
+def open_store(path: Path) -> Store:
+    """Open the store, or make it with its folder.
+
+    Raises:
+        StoreError: it cannot be used.
+    """
     if path.exists():
         return Store.open(path)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Store.create(path, log_id=SystemEntropy().token(LOG_ID_SIZE))
 
 
-def _hand_over(path: Path) -> None:
+def hand_over(path: Path) -> None:
     """Give the store to the owner of its folder: root provisions, the service's user runs the daemon."""
     owner = path.parent.stat()
     if os.geteuid() == 0:

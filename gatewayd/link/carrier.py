@@ -10,6 +10,7 @@ import structlog
 
 from firmware_protocol.codes import Code
 from firmware_protocol.errors import RemoteProtocolError
+from firmware_protocol.session import GatewaySession
 from gatewayd.link.faults import CloneSuspected, LinkLost, SessionWornOut
 from gatewayd.link.radio import RadioCode, RadioError
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from firmware_protocol.messages import Message
-    from firmware_protocol.session import Event, GatewaySession, SessionState
+    from firmware_protocol.pairing import GatewayPairing
+    from firmware_protocol.session import Event, SessionState
     from gatewayd.link.radio import LockLink
     from gatewayd.timekeeping import Clock, Instant, TimeInterval
 
@@ -35,7 +37,7 @@ class Carrier:
     def __init__(
         self,
         *,
-        session: GatewaySession,
+        session: GatewaySession | GatewayPairing,
         link: LockLink,
         clock: Clock,
         on_event: Callable[[Event, Instant], None],
@@ -100,10 +102,12 @@ class Carrier:
 
     def resume(self, session_ctr: int) -> None:
         """See `GatewaySession.resume`."""
+        assert isinstance(self._session, GatewaySession)  # noqa: S101 - for mypy: nor a number
         self._session.resume(session_ctr)
 
     def confirm(self, interval: TimeInterval) -> None:
         """Make the session live, and give the lock the time where it is trusted."""
+        assert isinstance(self._session, GatewaySession)  # noqa: S101 - for mypy: a pairing has no CONFIRM
         trusted = interval.trusted
         self._session.confirm(utc_lo_s=interval.lo_s if trusted else None, utc_hi_s=interval.hi_s if trusted else None)
         self._outgoing.set()

@@ -227,9 +227,12 @@ class LockClient:
 
     async def hand_over(self, kind: Parcel, data: bytes) -> Code:
         """Bring the lock a signed object; return what became of it there."""
+        return (await self.ask(CourierAck, *pieces(kind, data))).code
+
+    async def ask(self, kind: type[M], *messages: Message) -> M:
+        """Send a request, in one record or several, and return its answer of this kind."""
         async with self._turn:
-            request = self._send(*pieces(kind, data))
-            return (await self._answer(request, CourierAck))[0].code
+            return (await self._answer(self._send(*messages), kind))[0]
 
     @property
     def verifies(self) -> bool:

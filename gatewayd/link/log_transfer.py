@@ -59,7 +59,7 @@ class LogTransfer:
         Raises:
             LinkLost: the link is over.
         """
-        reader = _Reader(
+        reader = LogReader(
             lock_id=self._lock_id, log_key=self._log_key, ledger=self._ledger, client=client, status=status
         )
         self.hint()
@@ -102,7 +102,7 @@ def check_head(head: bytes, *, lock_id: bytes, log_key: bytes, position: LogPosi
     return signed
 
 
-class _Reader:
+class LogReader:
     """The copying of one session."""
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,43 @@ async def take_in(
         ).run()
 
     return await store.run(work)
+
+
+class _RehearsalOver(Exception):  # noqa: N818 - no fault: it rolls the transaction back
+    """The papers are in order, and nothing of them is to be kept yet."""
+
+
+async def rehearse(
+    papers: Papers, store: Store, *, identity: Identity, roots: Sequence[bytes], clock: Clock, entropy: Entropy
+) -> Keyset:
+    """Verify the papers as `take_in` does, and keep nothing; return the Keyset that bears them out.
+
+    Raises:
+        ProvisioningError: with everything that is not in order.
+        StoreError: the store cannot be read.
+    """
+    found: list[Keyset] = []
+
+    def work(tx: Transaction) -> None:
+        intake = _Intake(
+            tx=tx,
+            papers=papers,
+            identity=identity,
+            roots=tuple(roots),
+            journal=load_journal(tx, gateway_id=identity.gateway_id),
+            timekeeper=TimeKeeper(clock=clock, stored=meta.load_time(tx)),
+            entropy=entropy,
+            paired_at=PairedAt(machine_boot="", boottime_ms=0),
+        )
+        intake.run()
+        raw = trust.load_keyset(tx)
+        if raw is not None:
+            found.append(verify_keyset(raw, roots=roots))
+        raise _RehearsalOver
+
+    with contextlib.suppress(_RehearsalOver):
+        await store.run(work)
+    return found[0]
 
 
 @dataclass(slots=True, kw_only=True)

@@ -65,6 +65,11 @@ def save_lock_home(tx: Transaction, home: LockHome) -> None:
     )
 
 
+def forget_lock_home(tx: Transaction, lock_id: bytes) -> None:
+    """Forget that a lock is ours; its owner epoch and counters stay, so that no old order brings them back."""
+    tx.execute("DELETE FROM lock_homes WHERE lock_id = ?", (lock_id,))
+
+
 def load_lock_homes(tx: Transaction) -> tuple[LockHome, ...]:
     """Return every lock's home."""
     rows = tx.execute(

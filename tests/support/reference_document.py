@@ -28,6 +28,7 @@ DOCS: Final = Path(__file__).parents[2] / "docs"
 GATEWAY_CODES: Final = (
     ("gatewayd.store.faults", "StoreCode", "The store"),
     ("gatewayd.link.radio", "RadioCode", "The radio"),
+    ("gatewayd.link.pairing_talk", "CommissionCode", "An installer's errand"),
     ("gatewayd.uplink.seam", "BrokerCode", "The broker"),
     ("gatewayd.journal.receipts", "ReceiptRefusal", "Answers of the central log"),
     ("gatewayd.control.messages", "ControlCode", "The control socket"),

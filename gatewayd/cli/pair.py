@@ -1,0 +1,139 @@
+"""`gatewayd pair` and `gatewayd decommission`: a lock becomes this gateway's, gets new keys, or is let go."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import sys
+from functools import partial
+from pathlib import Path  # noqa: TC003 - the command line's parser reads annotations
+from typing import TYPE_CHECKING, Final
+
+from firmware_protocol.errors import RemoteProtocolError
+from firmware_protocol.noise import KeyPair
+from firmware_protocol.pairing import LABEL_PREFIX, LockLabel
+from gatewayd.cli.errand import run_errand
+from gatewayd.cli.say import DEFAULT_CONFIG, tell
+from gatewayd.config.files import READ_BY_OTHERS, FileProblem, read_file
+from gatewayd.config.keys import KEY_FILE_SIZE_MAX, read_key
+from gatewayd.provisioning.installation import pair_lock, release_lock
+from gatewayd.provisioning.papers import FILE_SIZE_MAX, ProvisioningError, read_papers
+
+if TYPE_CHECKING:
+    from gatewayd.cli.errand import Errand
+    from gatewayd.provisioning.installation import Outcome, Site
+    from gatewayd.provisioning.papers import Papers
+
+STDIN: Final = "-"
+_COSE_TAGS: Final = (0xD2, 0xD8)
+
+
+def pair(
+    papers: Path,
+    *,
+    label: str | None = None,
+    address: str | None = None,
+    former_key: Path | None = None,
+    config: Path = DEFAULT_CONFIG,
+    json: bool = False,
+) -> int:
+    """Make a lock this gateway's: find it, check its label, hand over the signed order and the rest, and prove it.
+
+    Needs no internet. The daemon must be stopped. A lock that is this gateway's already gets the newer order, and with
+    it new keys. Interrupted anywhere, the same command goes on where it was.
+
+    Args:
+        papers: JSON as for `provision`, with the lock's pairing order and Door.
+        label: Text of the QR code on the lock, CARELOCK:1:…; `-` reads it from stdin, where it stays out of the shell's
+            history. Asked for when it is left out.
+        address: Bluetooth address of the lock, where more than one waits.
+        former_key: The gateway's link key before the one that the new order names.
+        config: The configuration file of the gateway.
+        json: Print the result for machines.
+    """
+
+    def prepare() -> Errand:
+        return partial(
+            _pair,
+            papers=_read(papers),
+            label=_label(label),
+            address=address,
+            former_key=former_key,
+        )
+
+    done = "paired. Start the daemon, then open the door once with your phone while it stands open"
+    return run_errand(prepare, config, done=done, as_json=json)
+
+
+def decommission(order: Path, *, address: str | None = None, config: Path = DEFAULT_CONFIG, json: bool = False) -> int:
+    """Let a lock go: take its log over, hand it the signed order, and forget it.
+
+    The daemon must be stopped; it delivers the log when it runs again. Interrupted anywhere, the same command goes on.
+
+    Args:
+        order: The signed DecommissionOrder, as bytes or in base64url.
+        address: Bluetooth address of the lock, where it is known.
+        config: The configuration file of the gateway.
+        json: Print the result for machines.
+    """
+
+    def prepare() -> Errand:
+        return partial(_release, raw=_read_order(order), address=address)
+
+    return run_errand(prepare, config, done="let go; it waits for its next home", as_json=json)
+
+
+async def _pair(
+    site: Site, *, papers: Papers, label: LockLabel, address: str | None, former_key: Path | None
+) -> Outcome:
+    former = None if former_key is None else KeyPair.from_private(_read_key(former_key))
+    return await pair_lock(site, papers, label, address=address, former_keys=former)
+
+
+async def _release(site: Site, *, raw: bytes, address: str | None) -> Outcome:
+    return await release_lock(site, raw, address=address)
+
+
+def _read(path: Path) -> Papers:
+    try:
+        return read_papers(_content(path, size_max=FILE_SIZE_MAX))
+    except ProvisioningError as error:
+        raise ProvisioningError([f"{path}: {problem}" for problem in error.problems]) from None
+
+
+def _read_order(path: Path) -> bytes:
+    content = _content(path, size_max=FILE_SIZE_MAX)
+    if content[:1] and content[0] in _COSE_TAGS:
+        return content
+    bare = content.strip().rstrip(b"=")
+    try:
+        return base64.b64decode(bare + b"=" * (-len(bare) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise ProvisioningError([f"{path}: is no signed order: neither its bytes nor base64url of them"]) from None
+
+
+def _read_key(path: Path) -> bytes:
+    try:
+        return read_key(_content(path, size_max=KEY_FILE_SIZE_MAX, forbidden_mode=READ_BY_OTHERS))
+    except ValueError as error:
+        raise ProvisioningError([f"{path}: {error}"]) from None
+
+
+def _content(path: Path, *, size_max: int, forbidden_mode: int = 0) -> bytes:
+    try:
+        return read_file(path, size_max=size_max, forbidden_mode=forbidden_mode)
+    except FileProblem as problem:
+        raise ProvisioningError([f"{path}: {problem.problem}"]) from None
+
+
+def _label(text: str | None) -> LockLabel:
+    if text is None:
+        tell("Scan the QR code on the lock, or type its text, and press Enter:")
+    if text in {None, STDIN}:
+        text = sys.stdin.readline()
+    try:
+        return LockLabel.from_text("".join((text or "").split()).upper())
+    except RemoteProtocolError as error:
+        raise ProvisioningError(
+            [f"this is not the text of a lock's label, {LABEL_PREFIX}…: {error.detail}; scan it again"]
+        ) from None

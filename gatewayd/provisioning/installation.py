@@ -1,0 +1,282 @@
+"""What an installer does with a lock, from the papers to the proof. Each errand can be cut off and begun again.
+
+The lock comes first and the store second: what the lock has committed it can be asked for, so that a power cut between
+the two is found and finished by the same command.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from firmware_protocol.chains import open_by_role, verify_keyset
+from firmware_protocol.errors import RemoteProtocolError
+from firmware_protocol.orders import DecommissionOrder, Door, PairingOrder
+from firmware_protocol.vocabulary import Parcel, Role
+from gatewayd.journal.events import LockHeadSigned
+from gatewayd.link import commissioning
+from gatewayd.link.commissioning import Bond, Sealed, Tools
+from gatewayd.link.log_transfer import LogReader
+from gatewayd.link.pairing_talk import CommissionCode, CommissionError
+from gatewayd.link.ports import LockTarget
+from gatewayd.lock_ledger import LockLedger, trust_parcels
+from gatewayd.provisioning.intake import rehearse, take_in
+from gatewayd.provisioning.papers import ProvisioningError
+from gatewayd.recorder import Recorder
+from gatewayd.store import locks, meta, trust
+from gatewayd.store.log import load_journal
+from gatewayd.timekeeper import TimeKeeper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from firmware_protocol.noise import KeyPair
+    from firmware_protocol.pairing import LockLabel
+    from firmware_protocol.tokens import Keyset
+    from gatewayd.channel import Entropy
+    from gatewayd.identity import Identity
+    from gatewayd.link.radio import SurveyingRadio
+    from gatewayd.provisioning.papers import Papers
+    from gatewayd.store.store import Store, Transaction
+    from gatewayd.timekeeping import Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """The gateway that an installer works at, with its daemon stopped."""
+
+    store: Store
+    radio: SurveyingRadio
+    identity: Identity
+    roots: Sequence[bytes]
+    clock: Clock
+    entropy: Entropy
+    progress: Callable[[str], None]
+    machine_boot: str = ""
+
+    async def tools(self) -> Tools:
+        """Return what an errand works with, at the time that is proven here."""
+        stored = await self.store.run(meta.load_time)
+        time = TimeKeeper(clock=self.clock, stored=stored).interval()
+        return Tools(radio=self.radio, clock=self.clock, entropy=self.entropy, time=time, progress=self.progress)
+
+    async def recorder(self) -> Recorder:
+        """Return a way into the journal."""
+
+        def work(tx: Transaction) -> Recorder:
+            return Recorder(
+                store=self.store,
+                journal=load_journal(tx, gateway_id=self.identity.gateway_id),
+                timekeeper=TimeKeeper(clock=self.clock, stored=meta.load_time(tx)),
+                entropy=self.entropy,
+            )
+
+        return await self.store.run(work)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How it stands now."""
+
+    lock_id: bytes
+    owner_epoch: int
+    was_done: bool
+    """An earlier try had come so far."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """The lock that the papers are about."""
+
+    target: LockTarget
+    order: PairingOrder
+    order_raw: bytes
+    parcels: tuple[tuple[Parcel, bytes], ...]
+
+
+async def pair_lock(
+    site: Site,
+    papers: Papers,
+    label: LockLabel,
+    *,
+    address: str | None = None,
+    former_keys: KeyPair | None = None,
+) -> Outcome:
+    """Make the lock of the label this gateway's, or give it new keys, and prove it; needs no internet.
+
+    `former_keys` open the session in which a lock of ours is told of our new link key.
+
+    Raises:
+        ProvisioningError: the papers are not in order; nothing happened.
+        CommissionError: the lock did not come along; it says what to do.
+        RadioError: there is no radio.
+        StoreError: the store cannot be used.
+    """
+    tools = await site.tools()
+    wanted = await _wanted(site, papers, label, address)
+    if wanted.order.exp_s <= tools.time.lo_s:
+        raise ProvisioningError([f"the pairing order expired at {wanted.order.exp_s}: ask for a new one"])
+    sealed = await _at_the_lock(site, tools, wanted, label, address, former_keys)
+    for line in await take_in(
+        papers,
+        site.store,
+        identity=site.identity,
+        roots=site.roots,
+        clock=site.clock,
+        entropy=site.entropy,
+        machine_boot=site.machine_boot,
+    ):
+        site.progress(line)
+    if sealed is not None:
+        head = base64.b64encode(sealed.head).decode()
+        await (await site.recorder()).record(LockHeadSigned(lock_id=label.lock_id, head=head))
+    await _prove(site, tools, wanted)
+    return Outcome(lock_id=label.lock_id, owner_epoch=wanted.order.owner_epoch, was_done=sealed is None)
+
+
+async def release_lock(site: Site, order_raw: bytes, *, address: str | None = None) -> Outcome:
+    """Take a lock's log over, let it go by a DecommissionOrder, and forget it.
+
+    Raises:
+        ProvisioningError: the order is not in order; nothing happened.
+        CommissionError: the lock is not in reach, or refuses.
+        RadioError: there is no radio.
+        StoreError: the store cannot be used.
+    """
+    tools = await site.tools()
+    order, home = await site.store.run(lambda tx: _release_papers(tx, site, order_raw))
+    if order.exp_s <= tools.time.lo_s:
+        raise ProvisioningError([f"the decommission order expired at {order.exp_s}: ask for a new one"])
+    target = _target(home, address)
+    recorder = await site.recorder()
+    ledger = LockLedger(store=site.store, recorder=recorder)
+    reserved = await ledger.reserve_session(order.lock_id)
+    bond = Bond(target=target, keys=site.identity.link_keys, session_ctr=reserved.session_ctr or 1)
+    async with commissioning.session_with(tools, bond) as (client, status):
+        reader = LogReader(lock_id=order.lock_id, log_key=target.log_key, ledger=ledger, client=client, status=status)
+        await reader.catch_up(reads=True)
+        site.progress("the lock's log is here up to now")
+        was_done = status.owner_epoch >= order.owner_epoch
+        if not was_done:
+            await commissioning.hand_over(client, order_raw, target)
+            site.progress("the lock has let go of this gateway")
+            await reader.catch_up(reads=True)
+    await site.store.run(lambda tx: locks.forget_lock_home(tx, order.lock_id))
+    return Outcome(lock_id=order.lock_id, owner_epoch=order.owner_epoch, was_done=was_done)
+
+
+async def _wanted(site: Site, papers: Papers, label: LockLabel, address: str | None) -> _Wanted:
+    keyset = await rehearse(
+        papers, site.store, identity=site.identity, roots=site.roots, clock=site.clock, entropy=site.entropy
+    )
+    for raw in papers.pairing_orders:
+        order = open_by_role(PairingOrder, raw, keyset=keyset, role=Role.PAIRING)
+        if order.lock_id == label.lock_id:
+            break
+    else:
+        raise ProvisioningError(
+            [f"the papers have no pairing order for lock {label.lock_id.hex()}, which the label names"]
+        )
+    if order.lock_link_key_fingerprint != label.link_key_fingerprint:
+        raise ProvisioningError(["the label has another key than the order: scan the label on this lock again"])
+    doors = [open_by_role(Door, each, keyset=keyset, role=Role.STATUS) for each in papers.doors]
+    door = next(each for each in doors if each.lock_id == order.lock_id)
+    held = await site.store.run(trust_parcels)
+    return _Wanted(target=_target(door, address), order=order, order_raw=raw, parcels=_parcels(papers, held))
+
+
+def _parcels(papers: Papers, held: tuple[tuple[Parcel, bytes], ...]) -> tuple[tuple[Parcel, bytes], ...]:
+    """Return what the lock gets: what is held, and after it what the papers bring; the newer of each wins there."""
+    given = [] if papers.keyset is None else [(Parcel.KEYSET, papers.keyset)]
+    given += [(Parcel.AUTHORITY, raw) for raw in papers.authorities]
+    given += [] if papers.state is None else [(Parcel.STATE, papers.state)]
+    every = dict.fromkeys((*held, *given))
+    return tuple(sorted(every, key=lambda parcel: parcel[0]))
+
+
+async def _at_the_lock(
+    site: Site,
+    tools: Tools,
+    wanted: _Wanted,
+    label: LockLabel,
+    address: str | None,
+    former_keys: KeyPair | None,
+) -> Sealed | None:
+    """Let the order take effect in the lock; None where an earlier try had done so."""
+    own = Bond(target=wanted.target, keys=site.identity.link_keys, session_ctr=1)
+    try:
+        sighting = await commissioning.choose(tools, address=address)
+    except CommissionError as error:
+        if error.code == CommissionCode.NONE_HEARD:
+            raise
+        return await _in_a_session(site, tools, wanted, former_keys, error)
+    return await commissioning.pair(
+        tools, sighting, label=label, bond=own, order=wanted.order_raw, parcels=wanted.parcels
+    )
+
+
+async def _in_a_session(
+    site: Site, tools: Tools, wanted: _Wanted, former_keys: KeyPair | None, why_not: CommissionError
+) -> Sealed | None:
+    """Hand the order to a lock that is ours already, or find that it has it."""
+    for keys in (site.identity.link_keys, former_keys):
+        status = None if keys is None else await commissioning.look(tools, wanted.target, keys)
+        if keys is None or status is None:
+            continue
+        if status.owner_epoch >= wanted.order.owner_epoch:
+            site.progress("the lock has this order already")
+            return None
+        bond = Bond(
+            target=wanted.target,
+            keys=keys,
+            session_ctr=status.session_ctr + 1,
+            next_owner_epoch=wanted.order.owner_epoch,
+        )
+        async with commissioning.session_with(tools, bond) as (client, _):
+            return await commissioning.hand_over(client, wanted.order_raw, wanted.target)
+    raise why_not
+
+
+async def _prove(site: Site, tools: Tools, wanted: _Wanted) -> None:
+    """Open a session as the daemon will, so that whoever leaves knows that it works."""
+    recorder = await site.recorder()
+    reserved = await LockLedger(store=site.store, recorder=recorder).reserve_session(wanted.target.lock_id)
+    bond = Bond(target=wanted.target, keys=site.identity.link_keys, session_ctr=reserved.session_ctr or 1)
+    async with commissioning.session_with(tools, bond) as (_, status):
+        if status.owner_epoch != wanted.order.owner_epoch:
+            raise CommissionError(
+                CommissionCode.UNPROVEN,
+                f"the lock obeys an order of owner epoch {status.owner_epoch}: ask for an order with a higher one",
+            )
+    site.progress("the lock answers to this gateway")
+
+
+def _release_papers(tx: Transaction, site: Site, raw: bytes) -> tuple[DecommissionOrder, Door]:
+    keyset = _keyset(tx, site.roots)
+    try:
+        order = open_by_role(DecommissionOrder, raw, keyset=keyset, role=Role.PAIRING)
+    except RemoteProtocolError as error:
+        raise ProvisioningError([f"decommission order: {error.detail} ({error.code.dotted})"]) from error
+    if order.gateway_id != site.identity.gateway_id:
+        raise ProvisioningError([f"the decommission order is for gateway {order.gateway_id.hex()}"])
+    for home in locks.load_lock_homes(tx):
+        if home.lock_id == order.lock_id:
+            return order, open_by_role(Door, home.door, keyset=keyset, role=Role.STATUS)
+    raise ProvisioningError([f"lock {order.lock_id.hex()} is not paired with this gateway: nothing is to be done"])
+
+
+def _keyset(tx: Transaction, roots: Sequence[bytes]) -> Keyset:
+    raw = trust.load_keyset(tx)
+    if raw is None:
+        raise ProvisioningError(["nothing has been provisioned here"])
+    return verify_keyset(raw, roots=roots)
+
+
+def _target(door: Door, address: str | None) -> LockTarget:
+    return LockTarget(
+        lock_id=door.lock_id,
+        lock_key=door.lock_link_key,
+        log_key=door.lock_log_key,
+        address=None if address is None else address.upper(),
+    )

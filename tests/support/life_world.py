@@ -1,0 +1,156 @@
+"""A world whose lock comes from the factory, and the installer who works in it with the daemon stopped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from gatewayd.identity import Identity
+from gatewayd.provisioning.installation import Outcome, Site, pair_lock, release_lock
+from gatewayd.provisioning.papers import Papers
+from gatewayd.store.locks import load_lock_homes
+from gatewayd.store.store import Store
+from simulator.flash import Flash
+from simulator.flash_media import FragileMedium, MemoryMedium
+from simulator.lock import SimulatedLock
+from simulator.seams import LoopScheduler
+from tests.support.inline_executor import InlineExecutor
+from tests.support.memory_world import NOW_S, PROVIDER, MemoryWorld
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from firmware_protocol.noise import KeyPair
+    from firmware_protocol.pairing import LockLabel
+    from gatewayd.store.database import Transaction
+    from simulator.office import Home
+
+T = TypeVar("T")
+
+
+class PowerCut(Exception):  # noqa: N818 - what happens, not what is wrong
+    """The gateway's power went."""
+
+
+class CutStore:
+    """A store under which the power goes at the n-th transaction, before it or after it."""
+
+    def __init__(self, store: Store, *, at: int | None, after: bool = False) -> None:
+        self.count = 0
+        self._store = store
+        self._at = at
+        self._after = after
+
+    async def run(self, work: Callable[[Transaction], T]) -> T:
+        """See `Store.run`."""
+        self.count += 1
+        is_fatal = self.count == self._at
+        if is_fatal and not self._after:
+            raise PowerCut
+        try:
+            return await self._store.run(work)
+        finally:
+            if is_fatal:
+                raise PowerCut
+
+
+class LifeWorld(MemoryWorld):
+    """The lock belongs to nobody; `home` is the first gateway's."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.medium = FragileMedium(MemoryMedium())
+        super().__init__(folder, seed)
+        self.store_folder = folder
+        self.link_keys: KeyPair = self.home.gateway_link_keys
+        self.said: list[str] = []
+        self.in_hand: Papers | None = None
+        """What the installer has brought: the same at each try."""
+
+    @property
+    def identity(self) -> Identity:
+        """The gateway's keys, whichever of its link keys it has now."""
+        return Identity(signing_key=self.home.gateway_signing_key, link_keys=self.link_keys)
+
+    def move_to(self, home: Home) -> None:
+        """Let another gateway, with a store of its own, be the one of this world."""
+        self.home = replace(home, lock_log_key=self.home.lock_log_key, lock_link_keys=self.home.lock_link_keys)
+        self.link_keys = self.home.gateway_link_keys
+        self.door = self.office.door(self.home)
+        self.store_path = self.store_folder / f"{home.label}.sqlite"
+
+    def papers(self, *, owner_epoch: int = 1, life_s: int = 86_400, home: Home | None = None) -> Papers:
+        """Return what the office gives an installer."""
+        home = home or self.home
+        now_s = self.utc_s()
+        return Papers.model_construct(
+            keyset=self.keyset,
+            authorities=(self.office.authority(home, PROVIDER, now_s=NOW_S),),
+            state=self.office.state(home, now_s=now_s, seq=1 + (now_s - NOW_S) // 60),
+            doors=(self.office.door(home, gateway_link_key=self.link_keys.public),),
+            pairing_orders=(
+                self.office.pairing_order(
+                    home,
+                    now_s=now_s,
+                    owner_epoch=owner_epoch,
+                    gateway_link_key=self.link_keys.public,
+                    life_s=life_s,
+                ),
+            ),
+        )
+
+    async def pair(
+        self,
+        papers: Papers | None = None,
+        *,
+        label: LockLabel | None = None,
+        address: str | None = None,
+        former: KeyPair | None = None,
+        cut_at: int | None = None,
+        after: bool = False,
+    ) -> Outcome:
+        """Run `gatewayd pair`; the power may go at its n-th transaction."""
+
+        async def errand(site: Site) -> Outcome:
+            chosen = papers or self.papers()
+            return await pair_lock(site, chosen, label or self.lock.keys.label, address=address, former_keys=former)
+
+        return await self._errand(errand, cut_at, after=after)
+
+    async def release(self, *, owner_epoch: int = 2, cut_at: int | None = None, after: bool = False) -> Outcome:
+        """Run `gatewayd decommission`."""
+        order = self.office.decommission_order(self.home, now_s=self.utc_s(), owner_epoch=owner_epoch)
+        return await self._errand(lambda site: release_lock(site, order), cut_at, after=after)
+
+    async def home_count(self) -> int:
+        """Return how many locks the stopped gateway believes to be its own."""
+        store = Store.open(self.store_path, executor=InlineExecutor())
+        homes = await store.run(load_lock_homes)
+        await store.close()
+        return len(homes)
+
+    async def _errand(self, errand: Callable[[Site], object], cut_at: int | None, *, after: bool) -> Outcome:
+        if not self.store_path.exists():
+            await self.make_store()
+        store = Store.open(self.store_path, executor=InlineExecutor())
+        self.cut = CutStore(store, at=cut_at, after=after)
+        try:
+            site = Site(
+                store=self.cut,  # type: ignore[arg-type]  # it is one, with a fault
+                radio=self.radio,
+                identity=self.identity,
+                roots=self.office.root_public_keys,
+                clock=self.clock,
+                entropy=self.entropy,
+                progress=self.said.append,
+                machine_boot=self.machine_boot,
+            )
+            return await errand(site)  # type: ignore[misc,no-any-return]  # every errand is awaitable
+        finally:
+            self.radio.drop_link()
+            await store.close()
+
+    def _lock(self) -> SimulatedLock:
+        return SimulatedLock(
+            self.office.lock_keys(self.home), Flash(self.medium), self.mechanics, LoopScheduler(), self.entropy
+        )
