@@ -425,3 +425,20 @@ def test_what_asks_goes_to_the_side_that_answers() -> None:
     for request, answer, _ in tables(TEXT, "answers")["all"]:
         assert request in from_gateway
         assert set(re.findall(r"[A-Z]\w+", answer)) <= from_lock
+
+
+@pytest.mark.parametrize("side", ["gateway", "lock"])
+def test_the_diagram_of_each_side_is_its_table(side: str) -> None:
+    (diagram,) = re.findall(rf"<!-- diagram: {side} -->\n```mermaid\n([^`]*)```", TEXT)
+    drawn = set(re.findall(r"^    (\w+) --> (\w+): (.*)$", diagram, re.MULTILINE))
+    header = re.findall(rf"<!-- states: {side} -->\n\| state \| (.*) \|\n", TEXT)[0].split(" | ")
+    states = {state.name for state in SessionState}
+    told = {
+        (row[0], cell, column)
+        for row in tables(TEXT, "states")[side]
+        for column, cell in zip(header, row[1:], strict=True)
+        if cell in states
+    }
+    if side == "gateway":
+        told.add(("UNCONFIRMED", "READY", "own CONFIRM sent"))  # what it does itself is no column
+    assert drawn == told
