@@ -167,7 +167,7 @@ class WireMap:
                         raise malformed(where, "a default must be left out")
                 elif default is _REQUIRED:
                     raise malformed(where, "missing")
-            if known_count != len(branch):
+            if known_count < len(branch):  # a further map that is missing is told when its turn comes
                 raise malformed(cls.__name__, f"unknown fields {sorted(branch.keys() - cls.KEYS[plan.path])}")
         made = cls(**found)
         if problem := made.problem():
