@@ -55,7 +55,7 @@ class LockRungs:
         self.again_ms = now_ms + round_pause_ms(self.round_count)
 
     def note_proof(self) -> None:
-        """The lock has proved itself: a later failure is another one."""
+        """The lock can be kept: a later failure is another one."""
         self.round_count = self.again_ms = 0
 
 

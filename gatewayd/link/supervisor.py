@@ -299,7 +299,6 @@ class LinkSupervisor:
 
     async def _serve(self) -> LinkEvent:
         client = self._live_client()
-        self._rungs.note_proof()
         await self._adapter.recovery.note_up(self._target.lock_id)
         await self._troubles.note_up(session_ctr=self._session_ctr or 0)
         self._moves.attach(client)
@@ -315,6 +314,7 @@ class LinkSupervisor:
             self._adapter.recovery.note_down(self._target.lock_id)
         if self._clock.now().monotonic_ms - self._since.monotonic_ms >= STEADY_MS:
             self._troubles.count = 0
+            self._rungs.note_proof()
         if isinstance(fault, SessionWornOut):
             return LinkEvent.RENEWAL_DUE
         if isinstance(fault, Relieved):

@@ -211,6 +211,21 @@ def test_b20_where_no_connection_is_left_four_seconds_pass_before_the_next_try()
     run_virtual(story())
 
 
+def test_a_link_that_comes_and_goes_is_not_forgotten_and_journaled_each_time() -> None:
+    async def story() -> None:
+        home = LinkHome()
+        async with home.running() as link:
+            for _ in range(20):
+                await asyncio.sleep(5)
+                home.radio.drop_link()
+                await home.until(lambda: not link.ready)
+                await home.until_ready()
+            assert len(home.ledger.steps) <= 2
+            assert rungs(home) == [Rung.FORGET]
+
+    run_virtual(story())
+
+
 # What the ladder leaves alone, and who is served first.
 
 

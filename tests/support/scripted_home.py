@@ -36,6 +36,7 @@ class ScriptedHome(HomeWaits):
         self.ledger = MemoryLedger()
         self.diary = Diary()
         self.desk = Desk()
+        self.adapter = Adapter(radio=self.radio, ledger=self.ledger, clock=self.clock)
         self.link = self.make_link()
 
     def make_link(self, radio: Radio | None = None) -> LinkSupervisor:
@@ -45,7 +46,7 @@ class ScriptedHome(HomeWaits):
                 lock_id=LOCK_ID, lock_key=LOCK_KEYS.public, log_key=bytes(LOG_KEY.verify_key), address=None
             ),
             keys=GATEWAY_KEYS,
-            adapter=Adapter(radio=radio or self.radio, ledger=self.ledger, clock=self.clock),
+            adapter=Adapter(radio=radio, ledger=self.ledger, clock=self.clock) if radio else self.adapter,
             ledger=self.ledger,
             listener=self.diary,
             submit=self.desk,
