@@ -9,10 +9,10 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types imports defences bench soak mutate lock clean
+.PHONY: help setup demo test test-bluez check lint types imports defences bench soak mutate lock clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Build .venv from the lock files (does nothing when it is up to date)
 
@@ -58,6 +58,10 @@ defences: setup ## Take each defence out of a copy and see its test fail (ROWS="
 
 bench: setup ## The table of floors, figures and ratios (CHECK=1 exits 1 on a miss)
 	@$(BIN)/python -m benchmarks $(if $(CHECK),--check) $(BENCH_ARGS)
+
+test-bluez: setup ## The real kernel, systemd and BlueZ in an emulated machine (part of `make test`)
+	@.ci/packages
+	@$(BIN)/python -m pytest --no-cov tests/bluez $(TEST_ARGS)
 
 soak: setup ## The tests that take minutes to hours
 	@$(BIN)/python -m pytest -m soak --timeout=0 $(TEST_ARGS)
