@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from simulator.demo_processes import ProcessError
 from tests.support.guest_image import build_initramfs, find_kernel
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ KERNEL_ARGUMENTS: Final = (
 )
 
 
-class GuestError(Exception):
+class GuestError(ProcessError):
     """The guest did not do what it was told."""
 
 

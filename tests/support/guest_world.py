@@ -45,11 +45,7 @@ class GuestService(Child):
 
     async def kill(self) -> None:
         """Kill it, and keep systemd from starting it again."""
-        await self._guest.run(
-            "sh",
-            "-c",
-            "systemctl kill --signal=KILL gatewayd; systemctl stop gatewayd; systemctl reset-failed gatewayd",
-        )
+        await self._guest.run("sh", "-c", "systemctl kill --signal=KILL gatewayd; systemctl stop gatewayd")
 
 
 class GuestWorld(World):
