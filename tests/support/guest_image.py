@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import lzma
 import os
 import shutil
@@ -69,6 +70,7 @@ def find_kernel() -> Kernel:
 
 def build_initramfs(path: Path, kernel: Kernel, *, files: Mapping[str, bytes], agent_port: int) -> None:
     """Write the archive to `path`; `files` (path in the guest's root to content) come on top of the test's own."""
+    _compile()
     root = path.with_suffix(".root")
     for folder in ("bin", "dev", "lower", "modules", "payload", "proc", "root", "sys", "upper"):
         (root / folder).mkdir(parents=True)
@@ -88,6 +90,13 @@ def build_initramfs(path: Path, kernel: Kernel, *, files: Mapping[str, bytes], a
     command = (_found("cpio"), "--create", "--format=newc", "--null", "--quiet", "--owner=0:0", f"--file={path}")
     subprocess.run(command, cwd=root, input=names.encode(), check=True)
     shutil.rmtree(root)
+
+
+def _compile() -> None:
+    """Leave bytecode of everything that the guest will import: it cannot write any, and to compile takes it minutes."""
+    for package in ("firmware_protocol", "gatewayd"):
+        compileall.compile_dir(PROJECT / package, quiet=1)
+    subprocess.run((sys.executable, "-c", "import gatewayd.cli.app, gatewayd.daemon"), cwd=PROJECT, check=True)
 
 
 def _own_files() -> dict[str, bytes]:
