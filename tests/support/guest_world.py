@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CONFIG_FOLDER: Final = "/etc/gatewayd"
 CONTROL_SOCKET: Final = "/run/gatewayd/control.sock"
-START_S_MAX: Final = 150.0
+START_S_MAX: Final = 320.0
 """Longest start of the service, in seconds: check-config, then the daemon, emulated."""
 STATE_MODE: Final = 0o600
 
