@@ -105,7 +105,7 @@ async def test_100_commands_move_the_bolt_once_each_and_nothing_is_lost(
     await home.wait_new_session(session_ctr)
     seq_before = (await home.world.truth())["log"]["last_seq"]
     async with home.alarm_centre() as centre:
-        operator = GuestOperator(home, centre)
+        operator = GuestOperator(home, centre, name=f"operator-{att_mtu}")
         with phases(f"{COMMAND_COUNT} commands over MQTT at an ATT MTU of {att_mtu}"):
             for _ in range(COMMAND_COUNT):
                 errand = await operator.unlock()

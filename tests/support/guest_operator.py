@@ -20,11 +20,12 @@ STANDING_MS_MAX: Final = 20_000
 
 
 class GuestOperator:
-    """At the alarm centre."""
+    """At the alarm centre; a person of that name, with a budget of their own."""
 
-    def __init__(self, home: RealHome, centre: AlarmCentre) -> None:
+    def __init__(self, home: RealHome, centre: AlarmCentre, *, name: str) -> None:
         self._home = home
         self._centre = centre
+        self._holder = home.people.office.operator(name, now_s=home.people.now_s)
         self._standing: Standing | None = None
         self._alarm_ref = b""
 
@@ -33,7 +34,7 @@ class GuestOperator:
         people, home, centre = self._home.people, self._home.people.home, self._centre
         standing = await self._stand()
         bundle = unlock_over_mqtt(
-            people.operator,
+            self._holder,
             home,
             epoch=standing.epoch_of(home.lock_id),
             issued_s=standing.now_s(home.lock_id, centre.now_ms()),
