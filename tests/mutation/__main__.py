@@ -8,6 +8,7 @@ is not explained.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
 
     from tests.mutation.rows import Mutant
 
+MUTMUT: Final = (sys.executable, "-m", "mutmut")
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
+ROWS_FOUND: Final = ROOT / "build" / "mutation-rows.json"
 KILLED_PERCENT_MIN: Final = 90
 MUTMUT_S_MAX: Final = 1_800
 MUTANT_S_MAX: Final = 120
@@ -60,12 +63,17 @@ def files() -> list[str]:
     return [*TESTS, *access]
 
 
-def run_mutmut() -> list[Outcome]:
-    """Let mutmut change function bodies."""
-    words = [sys.executable, "-m", "mutmut"]
+def run_mutmut() -> None:
+    """Let mutmut change function bodies; what it finds stays in `mutants`."""
     shutil.rmtree(ROOT / "mutants", ignore_errors=True)
-    subprocess.run([*words, "run", "--max-children", str(WORKER_COUNT)], cwd=ROOT, check=True, timeout=MUTMUT_S_MAX)
-    told = subprocess.run([*words, "results", "--all", "true"], cwd=ROOT, check=True, capture_output=True, text=True)
+    words = (*MUTMUT, "run", "--max-children", str(WORKER_COUNT))
+    subprocess.run(words, cwd=ROOT, check=True, timeout=MUTMUT_S_MAX)
+
+
+def found_by_mutmut() -> list[Outcome]:
+    """Return what it found last."""
+    words = (*MUTMUT, "results", "--all", "true")
+    told = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True)
     found = dict(_LINE.findall(told.stdout))
     return [_by_mutmut(name, killed=status in {"killed", "timeout"}) for name, status in found.items()]
 
@@ -75,8 +83,7 @@ def _by_mutmut(name: str, *, killed: bool) -> Outcome:
 
 
 def _diff(name: str) -> str:
-    words = [sys.executable, "-m", "mutmut", "show", name]
-    told = subprocess.run(words, cwd=ROOT, check=False, capture_output=True, text=True)
+    told = subprocess.run((*MUTMUT, "show", name), cwd=ROOT, check=False, capture_output=True, text=True)
     lines = [line for line in told.stdout.splitlines() if line[:1] in {"+", "-"} and line[:3] not in {"+++", "---"}]
     return "\n".join(" ".join(line.split()) for line in lines)
 
@@ -178,13 +185,18 @@ def _module(outcome: Outcome) -> str:
 def main() -> int:
     """Run, write the result, judge."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutation")
-    parser.add_argument("--only", choices=("mutmut", "rows"), help="run one half, and write no result")
+    halves = ("mutmut", "rows", "report")
+    parser.add_argument("--only", choices=halves, help="run one half, or none; the rest is as it was found last")
     only = parser.parse_args().only
-    outcomes = [*([] if only == "rows" else run_mutmut()), *([] if only == "mutmut" else run_rows())]
-    page, good = report(outcomes)
+    if only in {None, "mutmut"}:
+        run_mutmut()
+    if only in {None, "rows"}:
+        ROWS_FOUND.parent.mkdir(exist_ok=True)
+        ROWS_FOUND.write_text(json.dumps({each.name: each.killed for each in run_rows()}))
+    rows = json.loads(ROWS_FOUND.read_text())
+    page, good = report([*found_by_mutmut(), *(Outcome(name=name, killed=killed) for name, killed in rows.items())])
     sys.stdout.write(page)
-    if only is None:
-        (HERE / "result.md").write_text(page)
+    (HERE / "result.md").write_text(page)
     return 0 if good else 1
 
 
