@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 SEEN_KEPT_S: Final = 48 * 3_600
 """How long a decided command is remembered, by proven time; the protocol asks for 24 h."""
 
+DOUBTS: Final = frozenset({"journal.forked", "journal.damaged", "journal.incomplete"})
+"""Faults with which a log can never be drained again. (Pruned or erased is what was received long ago.)"""
+
 _log = structlog.get_logger()
 
 
@@ -88,7 +91,8 @@ class LogWatch:
     async def doubted(self, code: str, detail: str) -> None:
         """See `LogWatcher.doubted`: damage is nobody's attack, so it raises no suspicion."""
         await self._alerts.alert(code, detail)
-        await self._begin_anew(code)
+        if code in DOUBTS:
+            await self._begin_anew(code)
 
     async def _begin_anew(self, reason: str) -> None:
         # A start does it: everything that names the log learns its new name there, in one transaction.

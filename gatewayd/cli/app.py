@@ -29,6 +29,8 @@ def _app() -> App:
     log.command("gatewayd.cli.log:verify", name="verify", help="Check that nothing is missing or altered.")
     log.command("gatewayd.cli.log_view:tail", name="tail", help="Show the newest entries.")
     log.command("gatewayd.cli.log_view:show", name="show", help="Show one entry and who has signed for it.")
+    log.command("gatewayd.cli.log_people:report", name="report", help="Say who was here.")
+    log.command("gatewayd.cli.log_people:erase", name="erase", help="Erase what is said of a person.")
     log.command("gatewayd.cli.log:prove", name="prove", help="Print a proof that others can check.")
     log.command("gatewayd.cli.log:export", name="export", help="Write the whole journal to a file.")
     app.command("gatewayd.cli.run:run", name="run", help="Run the daemon until it is told to stop.")

@@ -156,10 +156,11 @@ def _report(result: Verification, unchecked: str | None, *, as_json: bool) -> No
 
 
 def _summary(result: Verification) -> str:
+    erased = f"{result.erased_count} erased, " if result.erased_count else ""
     verdict = "whole" if result.is_whole else f"NOT whole: {result.problem_count} problems"
     return (
         f"{verdict}; {result.entry_count} of {result.size} entries here, {result.checkpoint_count} checkpoints, "
-        f"{result.receipt_count} receipts, {result.lock_record_count} lock records, root {result.root.hex()}"
+        f"{result.receipt_count} receipts, {result.lock_record_count} lock records, {erased}root {result.root.hex()}"
     )
 
 
@@ -175,4 +176,5 @@ def _document(result: Verification, unchecked: str | None) -> dict[str, Any]:
         "checkpoint_count": result.checkpoint_count,
         "receipt_count": result.receipt_count,
         "lock_record_count": result.lock_record_count,
+        "erased_count": result.erased_count,
     }

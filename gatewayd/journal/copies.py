@@ -18,6 +18,7 @@ class LeafCopy:
 
     index: int
     leaf: bytes
+    """Empty where its words were erased."""
     hashed: bytes | None = None
     """The leaf hash that is stored beside it; None where only the bytes were exported."""
 

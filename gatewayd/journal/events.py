@@ -106,6 +106,14 @@ class LogBegun(Event):
     """Of the tree over so many entries, as far as this gateway knew it."""
 
 
+class LogErased(Event):
+    """Words of entries were erased at the wish of whom they were about; their hashes stand."""
+
+    TYPE: ClassVar[str] = "carelock.log.erased"
+
+    entry_count: Count
+
+
 class CommandDecided(Event):
     """A signed command was permitted or refused."""
 
@@ -297,6 +305,7 @@ EVENT_TYPES: Final[Mapping[str, type[Event]]] = MappingProxyType(
             GatewayStarted,
             GatewayHeartbeat,
             LogBegun,
+            LogErased,
             CommandDecided,
             DuressSignalled,
             CommandOutcome,

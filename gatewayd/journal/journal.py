@@ -186,13 +186,16 @@ class Journal:
         """Return entries (index, leaf) in order: at most `count`, and `size_max` bytes, but always one if there is one.
 
         Raises:
-            JournalError: journal.pruned, the first of them is no longer here; journal.damaged, one has rotted.
+            JournalError: journal.pruned, the first of them is no longer here; journal.damaged, one has
+                rotted; journal.erased.
         """
         oldest = self.marks(tx).oldest
         if from_index < oldest:
             raise JournalError("journal.pruned", f"entry {from_index}: pruned, the oldest here is {oldest}")
         taken: list[tuple[int, bytes]] = []
         for index, leaf, hashed in self.store.read_entries(tx, from_index, min(count, READ_COUNT_MAX)):
+            if not leaf:
+                raise JournalError("journal.erased", f"entry {index}: its words were erased; its hash stands")
             if leaf_hash(leaf) != hashed:
                 raise JournalError("journal.damaged", f"entry {index}: not the bytes that were written")
             size_max -= len(leaf)

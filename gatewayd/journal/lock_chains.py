@@ -45,6 +45,10 @@ class LockChains:
         elif leaf.type == LockHeadSigned.TYPE:
             self._take_head(place, leaf.lock_id, base64.b64decode(leaf.data["head"]))
 
+    def pass_over(self) -> None:
+        """Pass an entry whose words were erased: it may have held a record of any lock, so each is followed anew."""
+        self._chains.clear()
+
     def _take_record(self, place: str, lock_id: bytes | None, data: dict[str, Any]) -> None:
         raw, log_id, seq = base64.b64decode(data["record"]), data["log_id"], data["seq"]
         if problem := _copied_wrong(raw, data):

@@ -14,6 +14,7 @@ from firmware_protocol import cose
 from firmware_protocol.checkpoint import origin_of, verify_checkpoint, verify_cosignature
 from firmware_protocol.errors import ProtocolError
 from firmware_protocol.merkle import leaf_hash
+from gatewayd.journal.events import LogErased
 from gatewayd.journal.leaves import LeafError, read_leaf
 from gatewayd.journal.lock_chains import LockChains
 from gatewayd.journal.receipts import receipt_name
@@ -53,6 +54,8 @@ class Verification:
     receipt_count: int
     """Receipts whose signature was checked."""
     lock_record_count: int
+    erased_count: int = 0
+    """Entries whose words were erased: their hashes stand in the tree, and what they said is not checked."""
 
     @property
     def is_whole(self) -> bool:
@@ -92,7 +95,8 @@ class _Checker:
         self._gateway_id: bytes | None = None if keys.gateway is None else cose.id_of(keys.gateway)
         self._good_size = copy.before.size
         self._roots_agree = True
-        self._counts = {"entries": 0, "checkpoints": 0, "receipts": 0}
+        self._accounted_count = 0
+        self._counts = {"entries": 0, "erased": 0, "checkpoints": 0, "receipts": 0}
 
     def run(self) -> Verification:
         """Check everything."""
@@ -110,6 +114,7 @@ class _Checker:
             checkpoint_count=self._counts["checkpoints"],
             receipt_count=self._counts["receipts"],
             lock_record_count=self._chains.record_count,
+            erased_count=self._counts["erased"],
         )
 
     def _take(self, copy: LeafCopy) -> bool:
@@ -119,10 +124,15 @@ class _Checker:
             self._problems.add(f"{gap}: missing" if copy.index > expected else f"entry {copy.index}: there twice")
             return False  # the tree cannot be computed past a hole
         hashed = leaf_hash(copy.leaf)
-        if copy.hashed not in {None, hashed}:
+        is_erased = copy.leaf == b"" and copy.hashed is not None
+        if copy.hashed not in {None, hashed} and not is_erased:
             self._problems.add(f"entry {expected}: its bytes do not have the hash that the tree holds for it")
         self._counts["entries"] += 1
-        self._check_leaf(copy)
+        if is_erased:
+            self._counts["erased"] += 1
+            self._chains.pass_over()
+        else:
+            self._check_leaf(copy)
         # The stored hash goes on: an altered entry is named once, not again at every later checkpoint.
         self._frontier = self._frontier.append(copy.hashed or hashed)
         self._check_root(self._frontier.size)
@@ -141,6 +151,8 @@ class _Checker:
         self._gateway_id = self._gateway_id or leaf.gateway_id
         if leaf.gateway_id != self._gateway_id:
             self._problems.add(f"entry {copy.index}: of another gateway, {leaf.gateway_id.hex()}")
+        if leaf.type == LogErased.TYPE:
+            self._accounted_count += leaf.data["entry_count"]
         self._chains.take(copy.index, leaf)
 
     def _check_root(self, size: int) -> None:
@@ -156,6 +168,10 @@ class _Checker:
             self._problems.add(f"checkpoint {size}: signed over other entries; something in {span} was changed")
 
     def _check_end(self) -> None:
+        erased_count = self._counts["erased"]
+        if erased_count > self._accounted_count:
+            unaccounted = f"{erased_count} entries are erased, {self._accounted_count} are accounted for"
+            self._problems.add(f"log: {unaccounted}; somebody else has emptied the rest")
         size, copy = self._frontier.size, self._copy
         if size < copy.size and not self._problems.count:
             self._problems.add(f"entries {size} to {copy.size - 1}: missing at the end")

@@ -216,6 +216,17 @@ class Database:
         except apsw.Error as error:
             raise fault_of(error, self.path) from error
 
+    def compact(self) -> None:
+        """Write the file anew, without what was deleted or overwritten: it takes as long as the file is large.
+
+        Raises:
+            StoreError: FULL, READ_ONLY, IO; nothing is lost.
+        """
+        try:
+            self._live().execute("VACUUM")
+        except apsw.Error as error:
+            raise fault_of(error, self.path) from error
+
     def close(self) -> None:
         """Fold the write-ahead log into the file and let go of the lock. Closing twice is fine.
 

@@ -69,6 +69,11 @@ def event_schema(kind: type[Event]) -> dict[str, Any]:
         "description": data.pop("description"),
         "type": "object",
         "properties": {
+            "carriedfrom": {
+                "type": "string",
+                "pattern": r"^[0-9a-f]{32}/(0|[1-9][0-9]{0,18})$",
+                "description": "The id that it had in the log before this one, where that had to begin anew.",
+            },
             "data": data,
             "datacontenttype": {"const": "application/json"},
             "id": {

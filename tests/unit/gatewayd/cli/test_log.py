@@ -13,6 +13,7 @@ from gatewayd import exits
 from gatewayd.cli.app import main
 from gatewayd.control.server import ControlServer
 from gatewayd.control.store_log import StoreLog
+from gatewayd.journal.events import CommandDecided, TimeStamp
 from gatewayd.journal.journal import SignedAt
 from gatewayd.store.database import Database
 from gatewayd.store.log import load_journal
@@ -120,3 +121,51 @@ def test_no_journal_at_all_is_told(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_a_wrong_configuration_exits_78(folder: GatewayFolder) -> None:
     folder.config.write_text("[gateway]\nnope = 1\n")
     assert verify(folder) == exits.CONFIG
+
+
+def visit(folder: GatewayFolder) -> None:
+    """Let Anna open once, and the central log sign for it."""
+    database = Database(folder.store)
+    journal = database.run(lambda tx: load_journal(tx, gateway_id=folder.home.gateway_id))
+    event = CommandDecided(
+        lock_id=folder.home.lock_id,
+        command_id=bytes(16),
+        command_sha256=bytes(32),
+        channel="relay",
+        action="unlock",
+        code="outcome.permitted",
+        signer=bytes(8),
+        subject="anna",
+        role="carer",
+        tier="fresh",
+    )
+    time = TimeStamp(lo_ms=1_780_000_000_000, hi_ms=None)
+    database.run(lambda tx: journal.append(tx, event, time=time, salt=bytes(16)))
+    database.close()
+
+
+def test_the_report_names_who_was_here(folder: GatewayFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    visit(folder)
+    assert main(["log", "report", "--config", str(folder.config)]) == exits.OK
+    lock = folder.home.lock_id.hex()
+    expected = f"2026-05-28T20:26:40.000Z unlock lock {lock} by carer anna: outcome.permitted\n"
+    assert capsys.readouterr().out == expected
+    assert main(["log", "report", "--subject", "bo", "--json", "--config", str(folder.config)]) == exits.OK
+    assert json.loads(capsys.readouterr().out) == {"visits": [], "entry_count": 0}
+
+
+def test_erasing_waits_for_the_receipt_then_takes_the_name_off_the_disk(
+    folder: GatewayFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    visit(folder)
+    command = ["log", "erase", "--subject", "anna", "--config", str(folder.config)]
+    assert main(command) == exits.FAILED
+    assert "1 entries wait for the central log's receipt" in capsys.readouterr().err
+    database = Database(folder.store)
+    database.run(lambda tx: tx.execute("UPDATE gateway SET received = log_size, sent = log_size"))
+    database.close()
+    assert main(command) == exits.OK
+    assert b"anna" not in folder.store.read_bytes()
+    capsys.readouterr()
+    assert verify(folder) == exits.OK
+    assert "1 erased" in capsys.readouterr().out
