@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cddl_verifier import Validator, schema_diagnostics  # type: ignore[import-untyped]  # ships no types
 
-from firmware_protocol import cose
+from firmware_protocol import cbor, cose
 from firmware_protocol.codes import Code
+from firmware_protocol.commands import Request
 from firmware_protocol.lock_log import RecordType
 from firmware_protocol.signed import SignedMap
 from firmware_protocol.vectors import own
 from firmware_protocol.vectors.case import rule_of
 from firmware_protocol.vectors.example_records import LOG
+from firmware_protocol.vectors.examples import signed_example
 from tests.support.protocol_classes import wire_maps
 from tests.support.protocol_document import PATH as DOCUMENT
 from tests.support.protocol_document import examples
@@ -139,6 +141,13 @@ def test_bundles_fit_and_bundles_of_other_things_do_not() -> None:
             assert fits("bundle", data), case["name"]
     turned = next(c for c in DOCUMENTS["bundles.json"]["cases"] if c["name"] == "a chain in another order")
     assert not fits("bundle", bytes.fromhex(turned["bundle"]))
+
+
+def test_a_request_on_its_way_fits_with_the_arguments_of_its_verb_and_no_others() -> None:
+    signed = signed_example(Request)
+    for arguments, is_right in ((None, True), (b"\xa0", True), (b"\xa1\x00\x01", True), (b"\xa1\x01\x01", False)):
+        parts = [signed] if arguments is None else [signed, arguments]
+        assert fits("request-bundle", cbor.encode(tuple(parts))) is is_right, arguments
 
 
 def test_what_a_label_holds_fits() -> None:
