@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol
 
 from firmware_protocol.chains import open_by_role
 from firmware_protocol.codes import Code
@@ -14,17 +14,23 @@ from gatewayd.journal.events import AlarmClosed, AlarmOpened
 from gatewayd.store import alarms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gatewayd.access.freshness import Epochs
     from gatewayd.recorder import Page, Recorder
     from gatewayd.timekeeping import Clock
     from gatewayd.trust_keeper import TrustKeeper
 
-Remember: TypeAlias = "Callable[[bytes, bytes, int | None], None]"
-"""Takes lock, alarm's reference, and until when on CLOCK_BOOTTIME it is open; None: it is closed."""
 OPEN_MS: Final = 60 * 60 * 1_000
 """An accepted alarm stays open so long on CLOCK_BOOTTIME, or until it is closed."""
+
+
+class AlarmMemory(Protocol):
+    """Remembers accepted alarms beside the disk."""
+
+    def note_alarm(self, alarm: Alarm, until_ms: int) -> None:
+        """Remember it: open until this reading of CLOCK_BOOTTIME, or closed."""
+
+    def note_alarm_kept(self, alarm: Alarm) -> None:
+        """The disk has it."""
 
 
 class AlarmDesk:
@@ -39,16 +45,16 @@ class AlarmDesk:
         epochs: Epochs,
         trust: TrustKeeper,
         recorder: Recorder,
-        remember: Remember,
+        memory: AlarmMemory,
     ) -> None:
-        """`remember` is told of every accepted alarm: a disk that fails must not make anybody forget it."""
+        """`memory` hears of every accepted alarm: a disk that fails must not make anybody forget it."""
         self._gateway_id = gateway_id
         self._lock_ids = lock_ids
         self._clock = clock
         self._epochs = epochs
         self._trust = trust
         self._recorder = recorder
-        self._remember = remember
+        self._memory = memory
 
     async def take_alarm(self, data: bytes) -> None:
         """Open or close an alarm; the same word twice changes nothing.
@@ -61,8 +67,10 @@ class AlarmDesk:
         alarm = open_by_role(Alarm, data, keyset=self._trust.require_keyset(), role=Role.INTAKE)
         boottime_ms = self._clock.now().boottime_ms
         self._check(alarm, boottime_ms)
-        self._remember(alarm.lock_id, alarm.alarm_ref, boottime_ms + OPEN_MS if alarm.opens else None)
-        await self._recorder.run(lambda page: _keep(page, alarm, boottime_ms))
+        until_ms = boottime_ms + OPEN_MS
+        self._memory.note_alarm(alarm, until_ms)
+        await self._recorder.run(lambda page: keep_alarm(page, alarm, boottime_ms=boottime_ms, until_ms=until_ms))
+        self._memory.note_alarm_kept(alarm)
 
     def _check(self, alarm: Alarm, boottime_ms: int) -> None:
         epoch = self._epochs.current
@@ -77,11 +85,12 @@ class AlarmDesk:
             raise RemoteProtocolError(Code.TTL_TOO_LONG, "an alarm for later")
 
 
-def _keep(page: Page, alarm: Alarm, boottime_ms: int) -> None:
+def keep_alarm(page: Page, alarm: Alarm, *, boottime_ms: int, until_ms: int) -> None:
+    """Open the alarm until `until_ms`, or close it; the same word twice changes nothing."""
     held = alarms.is_open(page.tx, alarm.lock_id, alarm.alarm_ref, boottime_ms)
-    if alarm.opens and not held:
+    if alarm.opens and not held and boottime_ms < until_ms:
         alarms.prune_alarms(page.tx, boottime_ms)
-        alarms.open_alarm(page.tx, alarm.lock_id, alarm.alarm_ref, boottime_ms + OPEN_MS)
+        alarms.open_alarm(page.tx, alarm.lock_id, alarm.alarm_ref, until_ms)
         page.append(AlarmOpened(lock_id=alarm.lock_id, ref=alarm.alarm_ref.hex(), priority=True))
     elif held and not alarm.opens:
         alarms.close_alarm(page.tx, alarm.lock_id, alarm.alarm_ref)

@@ -132,6 +132,7 @@ class Door:
             standing=self._standing(),
             command_seq_floor=self._command_seq_floor(bundle.command.lock_id),
             paper=self._trust.unheld(bundle),
+            alarm_open=self._emergencies.remembered_alarm(bundle.command),
         )
         decided = self._emergencies.recall(bundle)
         if decided is None:

@@ -20,6 +20,7 @@ from gatewayd.access.lockout import NEVER_REFUSED
 from gatewayd.access.seen import Seen
 from gatewayd.access.uses import NEVER_USED
 from gatewayd.access.verdicts import Denied, Permitted, Repeated
+from gatewayd.alarm_desk import keep_alarm
 from gatewayd.reservation import Decided, note_events, read_facts, seen_command
 from gatewayd.store import commands, locks
 from gatewayd.store.faults import StoreCode
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from firmware_protocol.chains import VerifiedBundle
+    from firmware_protocol.commands import Alarm, Command
     from gatewayd.access.freshness import Epoch
     from gatewayd.access.uses import Uses
     from gatewayd.access.verdicts import Verdict
@@ -38,10 +40,12 @@ if TYPE_CHECKING:
     from gatewayd.statements import Statements
     from gatewayd.store.store import Store, Transaction
     from gatewayd.timekeeper import TimeKeeper
-    from gatewayd.timekeeping import TimeInterval
+    from gatewayd.timekeeping import Clock, TimeInterval
 
 DISK_GONE: Final = frozenset({StoreCode.FULL, StoreCode.READ_ONLY, StoreCode.IO, StoreCode.DAMAGED})
 """Faults that no second try mends soon."""
+CLOSED_MS: Final = 0
+"""CLOCK_BOOTTIME has passed it: of an alarm that is over."""
 RESCUE_COUNT_MAX: Final = 256
 """Most decisions remembered: as many ids as the lock refuses."""
 
@@ -64,6 +68,7 @@ class Emergencies:
     def __init__(
         self,
         *,
+        clock: Clock,
         store: Store,
         premises: Premises,
         statements: Statements,
@@ -72,6 +77,7 @@ class Emergencies:
         unreadable: Callable[[], Awaitable[Epoch]],
     ) -> None:
         """`unreadable` is called once when what has acted cannot be read; it draws a new epoch and returns it."""
+        self._clock = clock
         self._store = store
         self._premises = premises
         self._statements = statements
@@ -83,6 +89,8 @@ class Emergencies:
         self._uses: dict[bytes, Uses] = {}
         self._buckets: dict[str, int] = {}
         self._alarms: dict[tuple[bytes, bytes], int] = {}
+        self._owed_alarms: dict[tuple[bytes, bytes], Alarm] = {}
+        """Those that the disk did not take."""
         self.command_seqs: dict[bytes, int] = {}
         """By lock: the last number that was given out without the disk; the disk's own count goes on above it."""
 
@@ -92,14 +100,26 @@ class Emergencies:
         opens = bundle.command.action.movement is Action.UNLOCK
         return bundle.is_emergency and opens and error.code in DISK_GONE
 
-    def note_alarm(self, lock_id: bytes, alarm_ref: bytes, until_ms: int | None) -> None:
-        """Remember an alarm until this reading of CLOCK_BOOTTIME, or that it is closed (None), disk or no disk."""
-        if until_ms is None:
-            self._alarms[lock_id, alarm_ref] = 0
-        else:
-            self._alarms[lock_id, alarm_ref] = until_ms
-        while len(self._alarms) > RESCUE_COUNT_MAX:
-            del self._alarms[next(iter(self._alarms))]
+    def note_alarm(self, alarm: Alarm, until_ms: int) -> None:
+        """Remember an accepted alarm until this reading of CLOCK_BOOTTIME, or that it is closed, disk or no disk."""
+        key = (alarm.lock_id, alarm.alarm_ref)
+        self._alarms.pop(key, None)
+        self._alarms[key] = until_ms if alarm.opens else CLOSED_MS
+        self._owed_alarms[key] = alarm
+        for held in (self._alarms, self._owed_alarms):
+            while len(held) > RESCUE_COUNT_MAX:
+                del held[next(iter(held))]
+
+    def note_alarm_kept(self, alarm: Alarm) -> None:
+        """The disk has it now."""
+        self._owed_alarms.pop((alarm.lock_id, alarm.alarm_ref), None)
+
+    def remembered_alarm(self, command: Command) -> bool | None:
+        """Tell whether the command's alarm is open, where the disk did not take the last word of it; None: it did."""
+        key = (command.lock_id, command.alarm_ref or b"")
+        if key not in self._owed_alarms:
+            return None
+        return self._clock.now().boottime_ms < self._alarms.get(key, CLOSED_MS)
 
     def recall(self, bundle: VerifiedBundle) -> Decided | None:
         """Return what was decided here about these very bytes: the disk may be back and not know of it yet."""
@@ -146,10 +166,20 @@ class Emergencies:
             StoreError: it does not; everything is still remembered.
         """
         rescues = dict(self._rescues)
-        if not rescues and not self.command_seqs:
+        owed = {key: (alarm, self._alarms.get(key, CLOSED_MS)) for key, alarm in self._owed_alarms.items()}
+        if not rescues and not owed and not self.command_seqs:
             return
-        seqs = dict(self.command_seqs)
-        await self._recorder.run(lambda page: _hand_over(page, tuple(rescues.values()), seqs))
+        seqs, now_ms = dict(self.command_seqs), self._clock.now().boottime_ms
+
+        def keep(page: Page) -> None:
+            for alarm, until_ms in owed.values():
+                keep_alarm(page, alarm, boottime_ms=now_ms, until_ms=until_ms)
+            _hand_over(page, tuple(rescues.values()), seqs)
+
+        await self._recorder.run(keep)
+        for key, (alarm, _) in owed.items():
+            if self._owed_alarms.get(key) is alarm:
+                del self._owed_alarms[key]
         for key, rescue in rescues.items():
             if self._rescues.get(key) is rescue and (rescue.outcome is not None or rescue.command_seq is None):
                 del self._rescues[key]

@@ -163,6 +163,7 @@ class House:
         premises = Premises(gateway_id=identity.gateway_id, lock_ids=self._lock_ids, limits=base.plan.limits)
         self.reservations = Reservations(premises=premises, statements=self.statements)
         self.emergencies = Emergencies(
+            clock=seams.clock,
             store=seams.store,
             premises=premises,
             statements=self.statements,
@@ -177,7 +178,7 @@ class House:
             epochs=self.epochs,
             trust=base.trust,
             recorder=base.recorder,
-            remember=self.emergencies.note_alarm,
+            memory=self.emergencies,
         )
         self.request_desk = RequestDesk(
             gateway_id=identity.gateway_id,

@@ -63,6 +63,8 @@ class Asked:
     standing: Standing
     paper: Paper | None = None
     """What it brought that is to be kept, if it is permitted."""
+    alarm_open: bool | None = None
+    """What this run remembers of its alarm where the disk did not take it; None: the store knows."""
     command_seq_floor: int = 0
     """The highest number that the lock is known to have used: its next command is above it."""
 
@@ -196,10 +198,17 @@ def read_facts(tx: Transaction, time: TimeInterval, asked: Asked, home: Premises
         uses=commands.load_uses(tx, bundle.proof.grant.cti),
         lockout=lockouts.load_lockout(tx, bundle.signer_kid, command.lock_id),
         installer_cti=asked.standing.installer_ctis.get(command.lock_id),
-        alarm_open=alarms.is_open(tx, command.lock_id, command.alarm_ref, asked.freshness.boottime_ms),
+        alarm_open=_is_alarm_open(tx, asked),
         bucket_states=buckets.load_buckets(tx, keys),
         limits=home.limits,
     )
+
+
+def _is_alarm_open(tx: Transaction, asked: Asked) -> bool:
+    command = asked.bundle.command
+    if asked.alarm_open is not None:
+        return asked.alarm_open
+    return alarms.is_open(tx, command.lock_id, command.alarm_ref, asked.freshness.boottime_ms)
 
 
 def _last_issued_s(tx: Transaction, bundle: VerifiedBundle) -> int | None:

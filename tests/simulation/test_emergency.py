@@ -212,3 +212,27 @@ def test_attack_when_what_has_acted_cannot_be_read_a_new_epoch_voids_all_that_wa
             assert house.epoch.value == held
 
     run_virtual(story())
+
+
+def test_an_alarm_that_the_disk_did_not_take_holds_when_it_is_back_and_over_a_restart(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 67)
+        async with world.gateway():
+            await world.settled()
+            world.disk.fill()
+            opened, closed = await world.raise_alarm(), await world.raise_alarm()
+            await asyncio.sleep(2)
+            await world.close_alarm(closed)
+            await asyncio.sleep(2)
+            world.disk.mend()
+            assert codes(await world.unlock_from_centre(alarm_ref=opened)) == [Code.PERMITTED, Code.DONE]
+            world.relock()
+            assert codes(await world.unlock_from_centre(alarm_ref=closed)) == [Code.ALARM_NOT_OPEN]
+            await asyncio.sleep(5)
+            await world.kill_gateway()
+            await world.start_gateway()
+            await world.settled()
+            assert codes(await world.unlock_from_centre(alarm_ref=opened)) == [Code.PERMITTED, Code.DONE]
+            assert codes(await world.unlock_from_centre(alarm_ref=closed)) == [Code.ALARM_NOT_OPEN]
+
+    run_virtual(story())
