@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from firmware_protocol.codes import Code
-from firmware_protocol.vocabulary import Bolt, DoorLeaf
+from firmware_protocol.vocabulary import Bolt, DoorLeaf, Parcel
 from gatewayd.uplink.documents import LockAvailability, LockState
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from firmware_protocol.topics import Topics
     from gatewayd.access.freshness import Challenges
     from gatewayd.alerts import Alerts
+    from gatewayd.couriers import Couriers
     from gatewayd.link.ports import DoorObserved, LinkChanged
     from gatewayd.suspicion import Suspicion
     from gatewayd.timekeeper import TimeKeeper
@@ -50,6 +51,8 @@ class DoorWatch:
         self._alerts = alerts
         self._show = show
         self._observed: dict[bytes, DoorObserved] = {}
+        self.couriers: Couriers | None = None
+        """Who takes what phones bring; there once the house stands."""
 
     def battery_mv(self, lock_id: bytes) -> int | None:
         """Return the battery's voltage as last seen, in millivolts; None: never seen."""
@@ -95,6 +98,14 @@ class DoorWatch:
         """See `LinkListener.on_link_changed`."""
         document = LockAvailability(state="online" if change.ready else "offline", cause=change.code)
         self._show(self._topics.lock_availability(change.lock_id), document.to_payload())
+
+    async def on_parcel(self, kind: Parcel, data: bytes) -> Code:
+        """See `LinkListener.on_parcel`."""
+        return Code.UNSUPPORTED_TYPE if self.couriers is None else await self.couriers.take(kind, data)
+
+    async def on_parcel_wanted(self, kind: Parcel, from_index: int) -> tuple[Code, tuple[bytes, ...]]:
+        """See `LinkListener.on_parcel_wanted`."""
+        return (Code.UNSUPPORTED_TYPE, ()) if self.couriers is None else await self.couriers.give(kind, from_index)
 
     async def on_alert(self, lock_id: bytes, code: Code, detail: str) -> None:
         """See `LinkListener.on_alert`."""

@@ -24,6 +24,7 @@ from gatewayd.access.freshness import Challenges, Epochs
 from gatewayd.access.installers import Installers, Pairing
 from gatewayd.alarm_desk import AlarmDesk
 from gatewayd.alerts import Alerts
+from gatewayd.couriers import Couriers
 from gatewayd.denials import Denials
 from gatewayd.disk_watch import DiskWatch
 from gatewayd.door import Door
@@ -282,6 +283,7 @@ class House:
             watcher=self._log_watch(),
             alerts=self.alerts,
         )
+        self.watch.couriers = Couriers(objects=base.trust, log_mail=outbox, ledger=self.ledger)
         outlet = Outlet()
         self.downlink = Downlink(
             topics=self.topics,

@@ -173,6 +173,12 @@ class LinkListener(Protocol):
     def on_link_changed(self, change: LinkChanged) -> None:
         """Show whether the lock is within reach. Returns at once."""
 
+    async def on_parcel(self, kind: Parcel, data: bytes) -> Code:
+        """Take an object that a known phone has brought; return DONE, or why it is not taken."""
+
+    async def on_parcel_wanted(self, kind: Parcel, from_index: int) -> tuple[Code, tuple[bytes, ...]]:
+        """Return what a known phone may carry away, and DONE, or why there is none."""
+
     async def on_alert(self, lock_id: bytes, code: Code, detail: str) -> None:
         """Raise an alarm: CLONE_SUSPECT, LOG_GAP, LOG_FORK, or what is wrong with a record of the lock's log."""
 

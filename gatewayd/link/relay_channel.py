@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import structlog
 
+from firmware_protocol import cose
 from firmware_protocol.codes import Code
-from firmware_protocol.constants import RELAY_AGE_MS_MAX, RELAY_BUNDLE_MS_MAX, RELAY_PHONE_COUNT_MAX
+from firmware_protocol.constants import (
+    COURIER_VISIT_SIZE_MAX,
+    RELAY_AGE_MS_MAX,
+    RELAY_BUNDLE_MS_MAX,
+    RELAY_PHONE_COUNT_MAX,
+)
+from firmware_protocol.courier import CourierDesk, Delivery, pieces
+from firmware_protocol.errands import Courier, CourierAck
 from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.messages import Message, RelayClose, RelayData, RelayOpen
 from firmware_protocol.noise import DH_SIZE, KeyPair
 from firmware_protocol.relay import AnswerKind, RelayAnswer, RelayDecider
+from firmware_protocol.statements import CommandReceipt
+from firmware_protocol.vocabulary import HASH_SIZE
 from gatewayd.channel import Channel, Submission
 from gatewayd.errors import GatewayError
 from gatewayd.link.faults import LinkLost
@@ -27,6 +38,10 @@ if TYPE_CHECKING:
 
 DENIED_GAP_MS: Final = 1_000
 """Between two DENIED to the unauthenticated; the others see the channel close and nothing else."""
+COURIER_GRACE_MS: Final = 3_000
+"""So long a channel stays open for what a phone brings, after a refusal for want of evidence or after an errand."""
+ERRAND_COUNT_MAX: Final = 32
+"""Most objects and wishes of one lock's phones that wait."""
 STORY_COUNT_MAX: Final = 4
 """Most bundles of one lock's phones in the door's hands at once; a story outlives its channel while the motor runs."""
 
@@ -43,6 +58,14 @@ class _Phone:
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
     spoke: bool = False
     """Whether its bundle is there."""
+    known: bool = False
+    """Whether it has a receipt, and so a valid signature: then it may carry objects."""
+    desk: CourierDesk = field(default_factory=lambda: CourierDesk(size_max=COURIER_VISIT_SIZE_MAX))
+    errand_count: int = 0
+    """Objects and wishes of this phone that are being worked on."""
+    given_size: int = 0
+    over: Code | None = None
+    """Why the channel closes; None while the story goes on."""
 
 
 class RelayChannels:
@@ -72,6 +95,7 @@ class RelayChannels:
         self._denied_ms: int | None = None
         self._stories: asyncio.Queue[tuple[_Phone, bytes]] = asyncio.Queue(STORY_COUNT_MAX)
         self._story_count = 0
+        self._errands: asyncio.Queue[tuple[_Phone, Courier | Delivery]] = asyncio.Queue(ERRAND_COUNT_MAX)
 
     async def until_quiet(self) -> None:
         """Wait until no phone is being served."""
@@ -80,6 +104,7 @@ class RelayChannels:
     async def run(self) -> NoReturn:
         """Tell the stories of the bundles that come in, side by side, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._run_errands())
             while True:
                 tasks.create_task(self._tell(*await self._stories.get()))
 
@@ -145,7 +170,7 @@ class RelayChannels:
         if phone is None:
             return  # it crossed our RELAY_CLOSE
         if phone.spoke:
-            self._close(phone, Code.DENIED)
+            self._hear_courier(phone, data)
             return
         phone.spoke = True
         try:
@@ -160,6 +185,57 @@ class RelayChannels:
         self._story_count += 1
         self._stories.put_nowait((phone, bundle))
 
+    def _hear_courier(self, phone: _Phone, data: bytes) -> None:
+        """Take a piece of what a phone brings, or its wish; only one that has a receipt may carry anything."""
+        if not phone.known:
+            self._close(phone, Code.DENIED)
+            return
+        try:
+            piece = phone.decider.read_courier(data)
+            errand = piece if piece.sha256 is None else phone.desk.take(piece)
+        except RemoteProtocolError as error:
+            self._close(phone, error.code)
+            return
+        if errand is not None and self._errands.full():
+            self._close(phone, Code.BUSY)
+        elif errand is not None:
+            phone.errand_count += 1
+            self._errands.put_nowait((phone, errand))
+
+    async def _run_errands(self) -> NoReturn:
+        """Do one errand of a phone's after the other."""
+        while True:
+            phone, errand = await self._errands.get()
+            if isinstance(errand, Courier):
+                await self._give(phone, errand)
+            else:
+                code = await self._listener.on_parcel(errand.kind, errand.data)
+                self.answer(phone, AnswerKind.COURIER_ACK, CourierAck(sha256=errand.sha256, code=code).to_bytes())
+            phone.errand_count -= 1
+            if phone.over is not None and not phone.errand_count:
+                self._linger(phone, phone.over)
+
+    async def _give(self, phone: _Phone, wish: Courier) -> None:
+        code, given = await self._listener.on_parcel_wanted(wish.kind, wish.offset)
+        for data in given:
+            phone.given_size += len(data)
+            if phone.given_size > COURIER_VISIT_SIZE_MAX:
+                break
+            for piece in pieces(wish.kind, data):
+                self.answer(phone, AnswerKind.COURIER, piece.to_bytes())
+        end = CourierAck(sha256=bytes(HASH_SIZE), code=code)
+        self.answer(phone, AnswerKind.COURIER_ACK, end.to_bytes())
+
+    def _linger(self, phone: _Phone, code: Code) -> None:
+        """Close the channel, unless the phone begins another errand at once."""
+        phone.over = code
+
+        def close() -> None:
+            if not phone.errand_count:
+                self._close(phone, code)
+
+        phone.timers.append(asyncio.get_running_loop().call_later(COURIER_GRACE_MS / 1_000, close))
+
     async def _tell(self, phone: _Phone, bundle: bytes) -> None:
         responder = _PhoneResponder(self, phone)
         submission = Submission(channel=Channel.RELAY, bundle=bundle, lock_id=self._lock_id, challenge=phone.challenge)
@@ -170,7 +246,11 @@ class RelayChannels:
             responder.last = Code.STORE_UNAVAILABLE
         finally:
             self._story_count -= 1
-        self._close(phone, responder.last)
+        phone.over = responder.last
+        if responder.code is Code.TIER or phone.errand_count:
+            self._linger(phone, responder.last)  # what was missing may be in this phone
+        else:
+            self._close(phone, responder.last)
 
     def answer(self, phone: _Phone, kind: AnswerKind, body: bytes) -> None:
         """Send one answer, if the channel is still there."""
@@ -216,11 +296,16 @@ class _PhoneResponder:
     def __init__(self, channels: RelayChannels, phone: _Phone) -> None:
         self.last = Code.DONE
         """Why the channel closes once everything is said."""
+        self.code: Code | None = None
+        """Of the last receipt."""
         self._channels = channels
         self._phone = phone
 
     async def receipt(self, raw: bytes) -> None:
         """See `Responder.receipt`."""
+        self._phone.known = True
+        with contextlib.suppress(RemoteProtocolError):  # whoever cannot read it need not wait for couriers
+            self.code = CommandReceipt.from_bytes(cose.parse(raw, size_max=CommandReceipt.SIZE_MAX).payload).code
         self._channels.answer(self._phone, AnswerKind.RECEIPT, raw)
 
     async def info(self, raw: bytes) -> None:

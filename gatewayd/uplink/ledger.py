@@ -104,6 +104,13 @@ class Ledger:
 
         return await self._store.run(sign)
 
+    async def checkpoint(self) -> bytes | None:
+        """Return a checkpoint over all that is journaled now, for a phone to carry; nothing counts as sent by it."""
+        signed_at = SignedAt(boot=self._boot, boottime_ms=self._clock.now().boottime_ms)
+        return await self._store.run(
+            lambda tx: self._journal.signed_checkpoint(tx, self._key, signed_at=signed_at, tree=None)
+        )
+
     def _mark(self, tx: Transaction, sent: int) -> Marks:
         self._journal.mark_sent(tx, sent)
         return self._journal.marks(tx)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from firmware_protocol.codes import Code
 from firmware_protocol.noise import KeyPair
 from firmware_protocol.vocabulary import Action, Parcel
 from gatewayd.errors import GatewayError
@@ -29,7 +30,6 @@ from tests.support.seeded_entropy import SeededEntropy
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from firmware_protocol.codes import Code
     from firmware_protocol.lock_log import LogPosition
     from gatewayd.channel import Responder, Submission
     from gatewayd.link.ports import DoorObserved, LinkChanged, LockEntry, RadioStep
@@ -139,6 +139,7 @@ class Diary:
         self.doors: list[DoorObserved] = []
         self.changes: list[LinkChanged] = []
         self.alerts: list[Code] = []
+        self.parcels: list[tuple[Parcel, bytes]] = []
 
     async def on_lock_clock(self, _lock_id: bytes, *, boot: int, up_ms: int, instant: Instant) -> TimeInterval:
         """See `LinkListener`."""
@@ -156,6 +157,15 @@ class Diary:
     def on_link_changed(self, change: LinkChanged) -> None:
         """See `LinkListener`."""
         self.changes.append(change)
+
+    async def on_parcel(self, kind: Parcel, data: bytes) -> Code:
+        """See `LinkListener`."""
+        self.parcels.append((kind, data))
+        return Code.DONE
+
+    async def on_parcel_wanted(self, _kind: Parcel, _from_index: int) -> tuple[Code, tuple[bytes, ...]]:
+        """See `LinkListener`."""
+        return Code.DONE, (b"one", b"two")
 
     async def on_alert(self, _lock_id: bytes, code: Code, _detail: str) -> None:
         """See `LinkListener`."""
