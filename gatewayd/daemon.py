@@ -29,6 +29,7 @@ from gatewayd.store.salvage import finish, salvage
 from gatewayd.store.store import Store, StoreCode, StoreError
 from gatewayd.system_clock import SystemClock, SystemEntropy, machine_boot
 from gatewayd.uplink.broker import PahoBroker
+from gatewayd.uplink.sealing import SEAL_KEY_UNUSABLE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -58,7 +59,13 @@ def run(config: Config) -> int:
 
 def _needs_a_person(error: GatewayError | RemoteProtocolError) -> bool:
     if isinstance(error, GatewayError):
-        return error.code in {StoreCode.DAMAGED, StoreCode.FOREIGN, StoreCode.NEWER_SCHEMA, RadioCode.BACKEND_UNUSABLE}
+        return error.code in {
+            StoreCode.DAMAGED,
+            StoreCode.FOREIGN,
+            StoreCode.NEWER_SCHEMA,
+            SEAL_KEY_UNUSABLE,
+            RadioCode.BACKEND_UNUSABLE,
+        }
     return True  # what the store holds was not signed by the pinned roots
 
 
@@ -192,4 +199,5 @@ def _plan(config: Config) -> Plan:
         heartbeat_s=config.settings.journal.heartbeat_s,
         retain_count=config.settings.journal.retain_count,
         addresses=config.addresses(),
+        seal_to=config.seal_to,
     )

@@ -56,6 +56,7 @@ from gatewayd.uplink.downlink import Downlink
 from gatewayd.uplink.ledger import Ledger
 from gatewayd.uplink.outbox import Outbox
 from gatewayd.uplink.outlet import Outlet
+from gatewayd.uplink.sealing import Sealer
 from gatewayd.uplink.supervision import supervise
 from gatewayd.uplink.uplink import Uplink
 
@@ -107,6 +108,8 @@ class Plan:
     retain_count: int = 10_000
     addresses: Mapping[bytes, str] = field(default_factory=dict)
     """Where to look for a lock, by its id: hints."""
+    seal_to: bytes | None = None
+    """The central log's X25519 key: entries are sealed to it, and no state of a door stands at the broker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +162,7 @@ class House:
             timekeeper=base.timekeeper,
             suspicion=base.suspicion,
             alerts=self.alerts,
-            show=self.board.put,
+            show=self._show_door,
         )
         premises = Premises(gateway_id=identity.gateway_id, lock_ids=self._lock_ids, limits=base.plan.limits)
         self.reservations = Reservations(premises=premises, statements=self.statements)
@@ -282,6 +285,7 @@ class House:
             grown=base.recorder.grown,
             watcher=self._log_watch(),
             alerts=self.alerts,
+            seal=self._sealer(),
         )
         self.watch.couriers = Couriers(objects=base.trust, log_mail=outbox, ledger=self.ledger)
         outlet = Outlet()
@@ -323,6 +327,14 @@ class House:
     def _radio_health(self) -> tuple[bool, int]:
         counts = (link.status.connect_hour_count for link in self.links.values())
         return self.adapter.status.failed, max(counts, default=0)
+
+    def _sealer(self) -> Sealer | None:
+        key = self.base.plan.seal_to
+        return None if key is None else Sealer(key, topics=self.topics, log_id=self.base.journal.log_id)
+
+    def _show_door(self, topic: str, payload: bytes) -> None:
+        # Where entries are sealed, an empty one takes away what an earlier run has left there for everybody.
+        self.board.put(topic, payload if self.base.plan.seal_to is None else b"")
 
     def _log_watch(self) -> LogWatch:
         return LogWatch(

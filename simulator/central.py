@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from nacl.public import PrivateKey
 from nacl.signing import SigningKey
 
 from firmware_protocol.chains import open_by_role, verify_keyset
@@ -48,6 +49,8 @@ class CentralCredentials:
     keyset: bytes
     doors: tuple[bytes, ...]
     decommissions: tuple[bytes, ...] = ()
+    unsealing_key: PrivateKey | None = field(default=None, repr=False)
+    """X25519: opens what gateways seal to this log."""
 
     def save(self, path: Path) -> None:
         """Write the file, readable by its owner only."""
@@ -56,6 +59,7 @@ class CentralCredentials:
             "roots": [root.hex() for root in self.roots],
             "keyset": base64.b64encode(self.keyset).decode(),
             "doors": [base64.b64encode(door).decode() for door in self.doors],
+            "unsealing_key": None if self.unsealing_key is None else bytes(self.unsealing_key).hex(),
             "decommissions": [base64.b64encode(order).decode() for order in self.decommissions],
         }
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _MODE), "w") as file:
@@ -71,12 +75,14 @@ class CentralCredentials:
             ValueError: it is another file.
         """
         document = json.loads(path.read_text())
+        unsealing = document["unsealing_key"]
         return cls(
             receipt_key=SigningKey(bytes.fromhex(document["receipt_key"])),
             roots=tuple(bytes.fromhex(root) for root in document["roots"]),
             keyset=base64.b64decode(document["keyset"]),
             doors=tuple(base64.b64decode(door) for door in document["doors"]),
             decommissions=tuple(base64.b64decode(order) for order in document["decommissions"]),
+            unsealing_key=None if unsealing is None else PrivateKey(bytes.fromhex(unsealing)),
         )
 
     def directory(self) -> Directory:
@@ -166,7 +172,12 @@ async def _run(arguments: argparse.Namespace) -> None:
         loop.add_signal_handler(signal_number, stopped.set)
     credentials = CentralCredentials.load(arguments.credentials)
     with CentralStore(arguments.store) as store:
-        log = CentralLog(store=store, directory=credentials.directory(), receipt_key=credentials.receipt_key)
+        log = CentralLog(
+            store=store,
+            directory=credentials.directory(),
+            receipt_key=credentials.receipt_key,
+            unsealing_key=credentials.unsealing_key,
+        )
         working = {
             asyncio.create_task(_serve_for_ever(CentralPost(log), arguments)),
             asyncio.create_task(_watch_for_ever(log)),

@@ -19,10 +19,12 @@ from firmware_protocol.statements import CHECKPOINT_SIZE_MAX, Conflict
 from simulator.central_locks import LockBooks
 from simulator.central_store import AlarmRow, HeldLog
 from simulator.journal_leaf import Leaf, read_leaf
+from simulator.sealed_entries import open_entry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from nacl.public import PrivateKey
     from nacl.signing import SigningKey
 
     from simulator.central_store import CentralStore
@@ -88,7 +90,15 @@ class _Journal:
 class CentralLog:
     """Takes messages and returns what to publish on the gateway's `log/receipt`, if anything."""
 
-    def __init__(self, *, store: CentralStore, directory: Directory, receipt_key: SigningKey) -> None:
+    def __init__(
+        self,
+        *,
+        store: CentralStore,
+        directory: Directory,
+        receipt_key: SigningKey,
+        unsealing_key: PrivateKey | None = None,
+    ) -> None:
+        self._unsealing_key = unsealing_key
         self._store = store
         self._directory = directory
         self._key = receipt_key
@@ -104,7 +114,7 @@ class CentralLog:
         """Take an entry in; the answer, if any, is a Conflict that says which one is missing."""
         with self._store.transaction():
             try:
-                leaf = read_leaf(payload)
+                leaf = read_leaf(open_entry(payload, self._unsealing_key))
             except RemoteProtocolError as error:
                 self._alarm(gateway_id, "entry.unreadable", "journal", error.detail)
                 return None

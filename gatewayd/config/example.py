@@ -43,6 +43,7 @@ _PLACEHOLDERS: Final[Mapping[str, object]] = {
     "lock_id": "0123456789abcdef",
     "password": "only where nobody else can read this file",
     "port": 8_883,
+    "seal_to": "51" * 32,
     "username": "gateway-17",
 }
 """By key: an example of a value that has no default."""

@@ -45,6 +45,12 @@ def _lock_id(value: str) -> str:
     return value.lower()
 
 
+def _public_key(value: str) -> str:
+    if re.fullmatch("[0-9a-f]{64}", value.lower()) is None:
+        raise ValueError("is not 64 hex digits")
+    return value.lower()
+
+
 def _address(value: str) -> str:
     if re.fullmatch("[0-9A-F]{2}(:[0-9A-F]{2}){5}", value.upper()) is None:
         raise ValueError("is not a Bluetooth address like C0:FF:EE:00:00:01")
@@ -124,6 +130,9 @@ class MqttSection(Section):
     """PEM file of the authorities that may vouch for the broker; absent: the system's."""
     cert_file: FilePath | None = None
     """PEM file of this gateway's certificate; absent: none is shown."""
+    seal_to: Annotated[str, AfterValidator(_public_key)] | None = None
+    """X25519 public key of the central log, 64 hex digits: entries are sealed to it, so that whoever reads the broker
+    sees that something happened and not what, and no state of a door is retained; absent: nothing is sealed."""
     keepalive_s: Annotated[int, Field(ge=5, le=15), NO_BOOL] = 10
     """Seconds between proofs of life, 5 to 15; a dead connection shows after one and a half of it."""
 

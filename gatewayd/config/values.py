@@ -81,6 +81,12 @@ class Config:
         """Return how often doors may be opened."""
         return LimitSettings(**self.settings.limits.model_dump())
 
+    @property
+    def seal_to(self) -> bytes | None:
+        """The X25519 key that entries are sealed to."""
+        text = self.settings.mqtt.seal_to
+        return None if text is None else bytes.fromhex(text)
+
     def broker(self) -> BrokerSettings:
         """Return where the broker is and who we are to it."""
         mqtt = self.settings.mqtt

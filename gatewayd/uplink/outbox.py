@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from firmware_protocol.topics import Topics
     from gatewayd.uplink.ledger import Ledger
     from gatewayd.uplink.ports import Alerts, LogWatcher
+    from gatewayd.uplink.sealing import Sealer
     from gatewayd.uplink.seam import BrokerSession
 
 WINDOW_COUNT: Final = PUBLISH_WINDOW_COUNT - 4
@@ -53,9 +54,20 @@ class Outbox:
     """The one sender of entries and checkpoints. It outlives sessions; `run` is called with each."""
 
     def __init__(
-        self, *, ledger: Ledger, topics: Topics, grown: asyncio.Event, watcher: LogWatcher, alerts: Alerts
+        self,
+        *,
+        ledger: Ledger,
+        topics: Topics,
+        grown: asyncio.Event,
+        watcher: LogWatcher,
+        alerts: Alerts,
+        seal: Sealer | None = None,
     ) -> None:
-        """Begin; `grown` is set by whoever appends to the journal, after the commit, and cleared here."""
+        """Begin; `grown` is set by whoever appends to the journal, after the commit, and cleared here.
+
+        With `seal` what it makes of an entry is published in the entry's place.
+        """
+        self._seal = seal
         self._ledger = ledger
         self._topics = topics
         self._grown = grown
@@ -171,7 +183,8 @@ class Outbox:
             # While it is refused, the broker is asked with one entry and not with a windowful.
             while read and len(window) < (1 if self._entries.lasting else WINDOW_COUNT):
                 index, leaf = read.popleft()
-                window.append((index, session.publish(Outgoing(topic=self._topics.log_entries, payload=leaf))))
+                payload = leaf if self._seal is None else self._seal(index, leaf)
+                window.append((index, session.publish(Outgoing(topic=self._topics.log_entries, payload=payload))))
                 following = index + 1
             if not window:
                 return True

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from nacl.public import PrivateKey
+
     from simulator.phone import Visit
 
 NOW_S: Final = 1_800_000_000
@@ -62,7 +64,9 @@ MOTOR_MS: Final = 800
 class MemoryWorld:
     """Made inside a running virtual loop."""
 
-    def __init__(self, folder: Path, seed: int, *, limits: LimitSettings | None = None) -> None:
+    def __init__(
+        self, folder: Path, seed: int, *, unsealing_key: PrivateKey | None = None, limits: LimitSettings | None = None
+    ) -> None:
         self.random = Random(seed)
         self.entropy = SeededEntropy(seed)
         self.clock = ManualClock()
@@ -88,7 +92,9 @@ class MemoryWorld:
                 lock_log_keys={self.home.lock_id: bytes(self.home.lock_log_key.verify_key)},
             ),
             receipt_key=self.office.role_keys[Role.RECEIPT],
+            unsealing_key=unsealing_key,
         )
+        self.seal_to = None if unsealing_key is None else bytes(unsealing_key.public_key)
         self.trace: list[str] = []
         """Every message over the broker, with the moment."""
         self.house: House | None = None
@@ -166,7 +172,9 @@ class MemoryWorld:
             random=self.random,
             machine_boot=self.machine_boot,
         )
-        plan = Plan(identity=self.identity, roots=self.office.root_public_keys, limits=self.limits)
+        plan = Plan(
+            identity=self.identity, roots=self.office.root_public_keys, limits=self.limits, seal_to=self.seal_to
+        )
         self._stop = asyncio.Event()
         return await open_house(seams, plan)
 

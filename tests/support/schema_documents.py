@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 
 from gatewayd.journal.events import EVENT_TYPES
 from gatewayd.uplink.documents import GatewayInfoDocument, GatewayState, Health, LockAvailability, LockState
+from gatewayd.uplink.sealing import SEALED_TYPE
 
 if TYPE_CHECKING:
     from gatewayd.journal.events import Event
@@ -51,6 +52,7 @@ def documents() -> dict[Path, str]:
     found = {FOLDER / "README.md": _README}
     for name, kind in EVENT_TYPES.items():
         found[FOLDER / "events" / f"{name}.json"] = _text(event_schema(kind))
+    found[FOLDER / "events" / f"{SEALED_TYPE}.json"] = _text(sealed_schema())
     for topic, document in STATE_TOPICS.items():
         name = topic.replace("/+/", "-")
         found[FOLDER / "state" / f"{name}.json"] = _text(_titled(f"urn:carelock:state:{name}", document))
@@ -95,6 +97,27 @@ def event_schema(kind: type[Event]) -> dict[str, Any]:
     }
 
 
+def sealed_schema() -> dict[str, Any]:
+    """Return the schema of what stands in an entry's place where entries are sealed."""
+    return {
+        "$schema": DIALECT,
+        "$id": f"urn:carelock:event:{SEALED_TYPE}",
+        "title": "EntrySealed",
+        "description": "An entry that only the central log can read: a libsodium sealed box of its bytes.",
+        "type": "object",
+        "properties": {
+            "data_base64": {"type": "string", "contentEncoding": "base64", "pattern": "^[A-Za-z0-9+/]+=*$"},
+            "datacontenttype": {"const": "application/octet-stream"},
+            "id": {"type": "string", "pattern": _ID},
+            "source": {"type": "string", "pattern": "^/gateways/[0-9a-f]{16}$"},
+            "specversion": {"const": "1.0"},
+            "type": {"const": SEALED_TYPE},
+        },
+        "required": ["data_base64", "datacontenttype", "id", "source", "specversion", "type"],
+        "additionalProperties": False,
+    }
+
+
 def problem_of(topic: str, payload: bytes) -> str | None:
     """Return what is wrong with a message of a gateway, None where nothing is, or no schema speaks of it."""
     rest = topic.split("/", 3)[3]
@@ -111,7 +134,7 @@ def _first_problem(validator: Draft202012Validator, payload: bytes) -> str | Non
 
 @cache
 def _event_validator(name: str) -> Draft202012Validator:
-    return Draft202012Validator(event_schema(EVENT_TYPES[name]))
+    return Draft202012Validator(sealed_schema() if name == SEALED_TYPE else event_schema(EVENT_TYPES[name]))
 
 
 @cache
