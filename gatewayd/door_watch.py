@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -51,6 +52,7 @@ class DoorWatch:
         self._alerts = alerts
         self._show = show
         self._observed: dict[bytes, DoorObserved] = {}
+        self._decays: dict[bytes, asyncio.TimerHandle] = {}
         self.couriers: Couriers | None = None
         """Who takes what phones bring; there once the house stands."""
 
@@ -80,10 +82,21 @@ class DoorWatch:
     def on_door_observed(self, observed: DoorObserved) -> None:
         """See `LinkListener.on_door_observed`."""
         self._observed[observed.lock_id] = observed
+        self._show_state(observed)
+        earlier = self._decays.pop(observed.lock_id, None)
+        if earlier is not None:
+            earlier.cancel()
+        # A reader who knows nothing of `stale_after_s` must not be shown an old "locked" for days.
+        within_s = STALE_AFTER_S + 1 - self._age_ms(observed) / 1_000
+        loop = asyncio.get_running_loop()
+        self._decays[observed.lock_id] = loop.call_later(max(0, within_s), self._show_state, observed)
+
+    def _show_state(self, observed: DoorObserved) -> None:
         time = self._timekeeper.interval(observed.observed_at)
+        bolt, door, _ = self.bolt(observed.lock_id)
         document = LockState(
-            bolt=observed.bolt.name.lower(),
-            door=observed.door.name.lower(),
+            bolt=bolt.name.lower(),
+            door=door.name.lower(),
             battery_mv=observed.battery_mv,
             motor_busy=observed.motor_busy,
             tampered=observed.tampered,

@@ -675,12 +675,31 @@ def test_an_old_state_of_the_door_decays_into_unknown(tmp_path: Path) -> None:
             world.radio.set_reachable(False)
             await given_time(60)
             assert (await Overview(house).status()).locks[0].bolt == "locked"
+            state = json.loads(world.broker.retained[world.topics.lock_state(world.home.lock_id)])
+            assert state["bolt"] == "locked"
             await given_time(120)
             gone = (await Overview(house).status()).locks[0]
             assert (gone.bolt, gone.door) == ("unknown", "unknown")
             assert gone.observed_age_ms is not None
             assert gone.observed_age_ms > 120_000
             assert not gone.ready
+            await given_time(1)
+            shown = json.loads(world.broker.retained[world.topics.lock_state(world.home.lock_id)])
+            assert (shown["bolt"], shown["door"]) == ("unknown", "unknown")
+            assert shown["age_s"] >= 120
+
+    run_virtual(story())
+
+
+def test_the_state_of_a_quiet_door_within_reach_stays_known_at_the_broker(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 44)
+        async with world.gateway():
+            await world.settled()
+            for _ in range(10):
+                await given_time(100)
+                state = json.loads(world.broker.retained[world.topics.lock_state(world.home.lock_id)])
+                assert (state["bolt"], state["door"]) == ("locked", "closed")
 
     run_virtual(story())
 

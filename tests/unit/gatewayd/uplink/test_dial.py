@@ -108,11 +108,14 @@ async def test_a_resolver_that_hangs_is_given_up_and_never_blocks_the_loop(monke
         released.wait()
         return []
 
+    much_later = threading.Timer(5, released.set)
+    much_later.start()
     dialling = asyncio.ensure_future(failure(Dialler(settings(1), look_up=look_up)))
     turns = 0
     while not dialling.done():
         await asyncio.sleep(0.01)
         turns += 1
+    much_later.cancel()
     released.set()
     assert dialling.result().code == BrokerCode.UNRESOLVED
     assert turns > 3  # a look-up in the loop would have been one
