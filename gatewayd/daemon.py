@@ -200,4 +200,5 @@ def _plan(config: Config) -> Plan:
         retain_count=config.settings.journal.retain_count,
         addresses=config.addresses(),
         seal_to=config.seal_to,
+        discovery_prefix=config.settings.home_assistant.discovery_prefix,
     )

@@ -53,6 +53,7 @@ from gatewayd.trust_keeper import TrustKeeper
 from gatewayd.upkeep import Upkeep
 from gatewayd.uplink.board import Board
 from gatewayd.uplink.downlink import Downlink
+from gatewayd.uplink.home_assistant import discovery, to_payload
 from gatewayd.uplink.ledger import Ledger
 from gatewayd.uplink.outbox import Outbox
 from gatewayd.uplink.outlet import Outlet
@@ -110,6 +111,8 @@ class Plan:
     """Where to look for a lock, by its id: hints."""
     seal_to: bytes | None = None
     """The central log's X25519 key: entries are sealed to it, and no state of a door stands at the broker."""
+    discovery_prefix: str | None = None
+    """Where Home Assistant looks for devices; None: nothing is announced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +201,7 @@ class House:
         self.door = self._door()
         self._connect_links()
         self._connect_uplink()
+        self._announce()
 
     def _door(self) -> Door:
         base = self.base
@@ -331,6 +335,15 @@ class House:
     def _sealer(self) -> Sealer | None:
         key = self.base.plan.seal_to
         return None if key is None else Sealer(key, topics=self.topics, log_id=self.base.journal.log_id)
+
+    def _announce(self) -> None:
+        plan = self.base.plan
+        if plan.discovery_prefix is None or plan.seal_to is not None:
+            return
+        for topic, document in discovery(
+            plan.discovery_prefix, self.topics, sorted(self._lock_ids), version=__version__
+        ):
+            self.board.put(topic, to_payload(document))
 
     def _show_door(self, topic: str, payload: bytes) -> None:
         # Where entries are sealed, an empty one takes away what an earlier run has left there for everybody.

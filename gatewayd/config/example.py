@@ -38,6 +38,7 @@ _PLACEHOLDERS: Final[Mapping[str, object]] = {
     "cert_file": "mqtt-client.pem",
     "client_id": "gateway-17",
     "directory": "credentials",
+    "discovery_prefix": "homeassistant",
     "file": "/run/gatewayd/gatewayd.prom",
     "host": "mqtt.example.org",
     "lock_id": "0123456789abcdef",

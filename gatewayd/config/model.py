@@ -137,6 +137,13 @@ class MqttSection(Section):
     """Seconds between proofs of life, 5 to 15; a dead connection shows after one and a half of it."""
 
 
+class HomeAssistantSection(Section):
+    """Home Assistant's discovery: doors as sensors, never as something to press. Off where `mqtt.seal_to` is set."""
+
+    discovery_prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    """First level of its discovery topics, usually homeassistant; absent: nothing is announced."""
+
+
 class LimitsSection(Section):
     """How often doors may be opened: buckets that refill by one each `interval_ms`."""
 
@@ -217,6 +224,7 @@ class Settings(BaseSettings):
     credentials: CredentialsSection = CredentialsSection()
     radio: RadioSection = RadioSection()
     mqtt: MqttSection
+    home_assistant: HomeAssistantSection = HomeAssistantSection()
     limits: LimitsSection = LimitsSection()
     journal: JournalSection = JournalSection()
     metrics: MetricsSection = MetricsSection()

@@ -51,6 +51,19 @@ def test_a_whole_unlock_reaches_the_central_log_and_says_nothing_on_the_broker(t
     run_virtual(story())
 
 
+@pytest.mark.parametrize("sealed", [False, True])
+def test_home_assistant_is_told_of_gateway_and_door_unless_entries_are_sealed(tmp_path: Path, *, sealed: bool) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 73, unsealing_key=KEY if sealed else None)
+        world.discovery_prefix = "homeassistant"
+        async with world.gateway():
+            await world.settled()
+        told = [topic.split("/")[3] for topic in world.broker.retained if topic.startswith("homeassistant/device/")]
+        assert sorted(told) == ([] if sealed else sorted(["gateway", world.home.lock_id.hex()]))
+
+    run_virtual(story())
+
+
 def test_what_an_earlier_run_retained_of_a_door_is_taken_away(tmp_path: Path) -> None:
     async def story() -> None:
         world = MemoryWorld(tmp_path, 71, unsealing_key=KEY)

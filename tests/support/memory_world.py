@@ -94,6 +94,7 @@ class MemoryWorld:
             receipt_key=self.office.role_keys[Role.RECEIPT],
             unsealing_key=unsealing_key,
         )
+        self.discovery_prefix: str | None = None
         self.seal_to = None if unsealing_key is None else bytes(unsealing_key.public_key)
         self.trace: list[str] = []
         """Every message over the broker, with the moment."""
@@ -173,7 +174,11 @@ class MemoryWorld:
             machine_boot=self.machine_boot,
         )
         plan = Plan(
-            identity=self.identity, roots=self.office.root_public_keys, limits=self.limits, seal_to=self.seal_to
+            identity=self.identity,
+            roots=self.office.root_public_keys,
+            limits=self.limits,
+            seal_to=self.seal_to,
+            discovery_prefix=self.discovery_prefix,
         )
         self._stop = asyncio.Event()
         return await open_house(seams, plan)
