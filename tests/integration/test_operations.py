@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,14 @@ from firmware_protocol.topics import Topics
 from gatewayd.uplink.broker import PahoBroker
 from gatewayd.uplink.seam import BrokerError, BrokerSession, BrokerSettings, Outgoing, PublishOutcome, TlsSettings
 from tests.support.memory_broker import matches
-from tests.support.operations_document import documented_mosquitto
+from tests.support.operations_document import DOCUMENT, documented_mosquitto
 from tests.support.small_ca import SmallCa
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+ROOT = DOCUMENT.parents[1]
 OURS, OTHERS = Topics("0123456789abcdef"), Topics("fedcba9876543210")
 LOCK = bytes(8)
 WILL = Outgoing(topic=OURS.state, payload=b"offline", retain=True)
@@ -168,3 +170,14 @@ def test_every_topic_that_a_gateway_subscribes_to_has_somebody_who_may_write_it(
     written = [topic for topics in WRITES.values() for topic in topics]
     for wanted in OURS.subscriptions:
         assert any(matches(wanted, topic) for topic in written), wanted
+
+
+def test_every_alarm_of_the_central_log_is_explained() -> None:
+    sources = [(ROOT / "simulator" / name).read_text() for name in ("central_log.py", "central_locks.py")]
+    codes = {
+        code for text in sources for code in re.findall(r'"((?:entry|checkpoint|log|gateway|lock)\.[a-z_]+)"', text)
+    }
+    rows = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| `")]
+    explained = {code for row in rows for code in re.findall(r"`([a-z]+\.[a-z_]+)`", row.split(" | ")[0])}
+    assert codes
+    assert codes <= explained
