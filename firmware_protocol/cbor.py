@@ -35,7 +35,9 @@ _NEGATIVE_KEYS: Final[Mapping[int, int]] = {_NEGATIVE << 5 | number: -1 - number
 _PRIVATE_KEY: Final = -70_001
 _PRIVATE_KEY_ENCODED: Final = bytes.fromhex("3a00011170")
 """The only key of more than one byte. Keys ascend by their first byte: among these, RFC 7049's order is RFC 8949's."""
-_LONG_ARGUMENTS: Final = {24: (1, 24), 25: (2, 1 << 8), 26: (4, 1 << 16), 27: (8, 1 << 32)}
+_ONE_BYTE: Final = 24
+"""Additional information: one further byte holds the argument, and 24 is also the smallest that needs it."""
+_LONG_ARGUMENTS: Final = {25: (2, 1 << 8), 26: (4, 1 << 16), 27: (8, 1 << 32)}
 """By additional information: how many further bytes hold the argument, and the smallest that needs so many."""
 _SHORT_BYTES: Final = _BYTES << 5
 """Initial byte of an empty byte string; up to 23 bytes their number is added."""
@@ -123,7 +125,7 @@ class _Reader:
             raise _malformed("bytes after the end of the CBOR item")
         return value
 
-    def _item(self, levels_left: int) -> Value:  # noqa: C901, PLR0911 - one case a major type, in one call
+    def _item(self, levels_left: int) -> Value:  # noqa: C901, PLR0911, PLR0912 - one case a major type, in one call
         data, start = self._data, self._offset + 1
         initial = data[start - 1]
         if initial <= _IMMEDIATE_MAX:  # the commonest item: a small number
@@ -131,11 +133,14 @@ class _Reader:
             return initial
         major, argument = initial >> 5, initial & 0x1F
         if argument > _IMMEDIATE_MAX and major != _SIMPLE:
-            if argument not in _LONG_ARGUMENTS:
+            if argument == _ONE_BYTE:
+                argument, end, argument_min = data[start], start + 1, _ONE_BYTE
+            elif argument in _LONG_ARGUMENTS:
+                size, argument_min = _LONG_ARGUMENTS[argument]
+                end = start + size
+                argument = int.from_bytes(data[start:end], "big")
+            else:
                 raise _malformed("CBOR of indefinite length or reserved form")
-            size, argument_min = _LONG_ARGUMENTS[argument]
-            end = start + size
-            argument = int.from_bytes(data[start:end], "big")
             if end > self._size:
                 raise _cut_short()
             if argument < argument_min:

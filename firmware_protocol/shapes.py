@@ -98,7 +98,6 @@ class Text:
         return value
 
 
-_UINT: Final = Uint()
 _TRUTH: Final = Uint(value_max=1)
 _CODE: Final = Uint(value_max=0xFF)
 _is_name: Final = re.compile(r"[a-z0-9-]{1,32}").fullmatch
@@ -131,10 +130,9 @@ class Choice:
 
     def decode(self, value: Value, where: str) -> IntEnum:
         """Return the member."""
-        number = _UINT.decode(value, where)
-        member = _members(self.kind).get(number)
+        member = _members(self.kind).get(value) if type(value) is int else None
         if member is None:
-            raise malformed(where, f"{number} is no {self.kind.__name__}")
+            raise malformed(where, f"no number of a {self.kind.__name__}")
         return member
 
 
@@ -162,9 +160,9 @@ class Flags:
 
     def decode(self, value: Value, where: str) -> IntFlag:
         """Return the set."""
-        found = _sets(self.kind).get(_UINT.decode(value, where))
+        found = _sets(self.kind).get(value) if type(value) is int else None
         if found is None:
-            raise malformed(where, f"a bit that {self.kind.__name__} does not have")
+            raise malformed(where, f"no bits, or a bit that {self.kind.__name__} does not have")
         return found
 
 

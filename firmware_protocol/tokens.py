@@ -38,9 +38,9 @@ GRANT_WINDOW_COUNT_MAX: Final = 32
 
 _ISS, _SUB, _AUD, _EXP, _NBF, _IAT, _CTI, _CNF = range(1, 9)
 _PRIVATE: Final = -70_001
-_OKP: Final = Uint(value_min=1, value_max=1)
-"""`kty` of an Ed25519 key. A shape and not a comparison: Python's True equals 1, and CBOR's true is no number."""
-_ED25519: Final = Uint(value_min=6, value_max=6)
+_ED25519: Final = ((1, 1), (-1, 6))
+"""`kty` OKP and `crv` Ed25519 (RFC 9053 §7.1)."""
+_COSE_KEY_KEYS: Final = frozenset({1, -1, -2})
 _KEY: Final = Octets(KEY_SIZE, KEY_SIZE)
 _IDS: Final = Many(Octets(ID_SIZE, ID_SIZE), count_max=GRANT_LOCK_COUNT_MAX, count_min=1)
 
@@ -55,10 +55,11 @@ class ConfirmationKey:
 
     def decode(self, value: Value, where: str) -> bytes:
         """Return the 32 bytes of the key."""
-        if not isinstance(value, dict) or value.keys() != {1, -1, -2}:
+        if not isinstance(value, dict) or value.keys() != _COSE_KEY_KEYS:
             raise malformed(where, "not a COSE_Key of an Ed25519 key")
-        _OKP.decode(value[1], where)
-        _ED25519.decode(value[-1], where)
+        for key, number in _ED25519:
+            if type(value[key]) is not int or value[key] != number:  # Python's True equals 1, and CBOR's is no number
+                raise malformed(where, "not a COSE_Key of an Ed25519 key")
         return _KEY.decode(value[-2], where)
 
 
