@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from gatewayd.link.lock_client import LockClient
     from gatewayd.link.ports import LinkLedger, LinkListener
 
+READ_GAP_MS: Final = 20
+"""Pause before each reading, in milliseconds: a lock with much to tell, or one that hints without end, has time for its
+door in between."""
 RETRY_MS: Final = 30_000
 """Pause after a disk or a lock that could not, in milliseconds: neither gets better by being asked at once."""
 OPENINGS: Final = frozenset({RecordType.UNLOCKED, RecordType.KNOB_UNLOCKED, RecordType.KEY_UNLOCKED})
@@ -165,6 +168,7 @@ class LogReader:
 
     async def _copy(self, position: LogPosition) -> tuple[LogPosition, bool]:
         """Copy one batch; return the new position and whether more is there."""
+        await asyncio.sleep(READ_GAP_MS / 1_000)
         try:
             batch = await self._client.read_log(position.seq + 1)
         except RequestRefused as refused:

@@ -12,7 +12,7 @@ from firmware_protocol.lock_log import LogPosition, RecordType, chain, genesis
 from firmware_protocol.messages import ErrorRecord, EventNotification, LogAck, LogBatch, LogHeadRecord, LogRead, Message
 from firmware_protocol.signed import open_signed
 from firmware_protocol.statements import LogHead
-from gatewayd.link.log_transfer import RETRY_MS
+from gatewayd.link.log_transfer import READ_GAP_MS, RETRY_MS
 from tests.support.link_home import LinkHome, move
 from tests.support.scripted_home import ScriptedHome
 from tests.support.session_pair import LOG_ID
@@ -337,6 +337,26 @@ def test_attack_a_log_that_does_not_fit_raises_an_alarm_and_the_link_stays(answe
             assert home.diary.alerts == [code]
             assert link.status.connect_count == 1
             assert not any(isinstance(message, LogAck) and message.copied_seq > 10 for message in home.lock.heard)
+
+    run_virtual(story())
+
+
+def test_attack_a_lock_that_hints_without_end_is_read_at_a_bounded_pace_and_still_moves() -> None:
+    async def story() -> None:
+        home = ScriptedHome()
+
+        def answer(message: Message, corr: int) -> None:
+            home.lock.answer(message, corr)
+            if isinstance(message, LogRead):
+                home.lock.say(EventNotification(log_seq=1))
+
+        home.lock.on_message = answer
+        async with home.running() as link:
+            home.lock.heard.clear()
+            await asyncio.sleep(10)
+            assert link.ready
+            read_count = len([each for each in home.lock.heard if isinstance(each, LogRead)])
+            assert 100 < read_count <= 10_000 // READ_GAP_MS
 
     run_virtual(story())
 
