@@ -21,6 +21,7 @@ class FaultyDisk(apsw.VFS):
         super().__init__(name, base="")
         self.name = name
         self.sync_count = 0
+        self.read_count = 0
         self.write_count = 0
         self.written_size = 0
         self._sync_faults: list[int] = []
@@ -84,6 +85,10 @@ class _FaultyFile(apsw.VFSFile):
     def xSync(self, flags: int) -> None:  # noqa: N802 - apsw's name
         self._disk.before_sync()
         super().xSync(flags)
+
+    def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 - apsw's name
+        self._disk.read_count += 1
+        return super().xRead(amount, offset)
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - apsw's name
         self._disk.before_write(self._name, len(data))

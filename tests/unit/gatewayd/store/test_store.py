@@ -11,10 +11,11 @@ import pytest
 
 from gatewayd.store.creation import create_file
 from gatewayd.store.database import Database
+from gatewayd.store.log import check_whole
 from gatewayd.store.store import BATCH_COUNT_MAX, Store, StoreCode, StoreError, Transaction
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.inline_executor import InlineExecutor
-from tests.support.journal_bench import LOG_ID
+from tests.support.journal_bench import GATEWAY, LOG_ID, JournalBench, heartbeat, public
 from tests.support.virtual_loop import VirtualLoop
 
 if TYPE_CHECKING:
@@ -238,3 +239,24 @@ async def test_a_writer_that_was_stopped_hangs_nobody(store: Store) -> None:
     with pytest.raises(SystemExit):
         await store.run(stop)
     assert await store.run(put("a")) == "a"
+
+
+def opening_reads(path: Path, *, entry_count: int) -> int:
+    """Return how often the disk is read from to open a store of so many entries."""
+    bench = JournalBench.make(path)
+    for start in range(0, entry_count, 500):
+        bench.append(*(heartbeat(number) for number in range(start, start + 500)))
+    bench.note()
+    bench.database.close()
+    disk = FaultyDisk(f"opening-{entry_count}")
+    database = Database(path, vfs=disk.name)
+    database.run(lambda tx: check_whole(tx, path))
+    database.run(lambda tx: bench.journal.doubt(tx, own_key=public(GATEWAY)))
+    database.close()
+    return disk.read_count
+
+
+def test_a_start_reads_as_much_of_a_long_journal_as_of_a_short_one(tmp_path: Path) -> None:
+    short = opening_reads(tmp_path / "short.db", entry_count=500)
+    long = opening_reads(tmp_path / "long.db", entry_count=10_000)
+    assert long - short <= 4, "a level or two of the tree that SQLite looks the last entry up in"
