@@ -55,7 +55,7 @@ def pair(
     def prepare() -> Errand:
         return partial(
             _pair,
-            papers=_read(papers),
+            papers=papers_in(papers),
             label=_label(label),
             address=address,
             former_key=former_key,
@@ -86,7 +86,7 @@ def decommission(order: Path, *, address: str | None = None, config: Path = DEFA
 async def _pair(
     site: Site, *, papers: Papers, label: LockLabel, address: str | None, former_key: Path | None
 ) -> Outcome:
-    former = None if former_key is None else KeyPair.from_private(_read_key(former_key))
+    former = None if former_key is None else KeyPair.from_private(key_in(former_key))
     return await pair_lock(site, papers, label, address=address, former_keys=former)
 
 
@@ -94,15 +94,20 @@ async def _release(site: Site, *, raw: bytes, address: str | None) -> Outcome:
     return await release_lock(site, raw, address=address)
 
 
-def _read(path: Path) -> Papers:
+def papers_in(path: Path) -> Papers:
+    """Return the papers in a file.
+
+    Raises:
+        ProvisioningError: there are none.
+    """
     try:
-        return read_papers(_content(path, size_max=FILE_SIZE_MAX))
+        return read_papers(content_of(path, size_max=FILE_SIZE_MAX))
     except ProvisioningError as error:
         raise ProvisioningError([f"{path}: {problem}" for problem in error.problems]) from None
 
 
 def _read_order(path: Path) -> bytes:
-    content = _content(path, size_max=FILE_SIZE_MAX)
+    content = content_of(path, size_max=FILE_SIZE_MAX)
     if content[:1] and content[0] in _COSE_TAGS:
         return content
     bare = content.strip().rstrip(b"=")
@@ -112,14 +117,24 @@ def _read_order(path: Path) -> bytes:
         raise ProvisioningError([f"{path}: is no signed order: neither its bytes nor base64url of them"]) from None
 
 
-def _read_key(path: Path) -> bytes:
+def key_in(path: Path, *, secret: bool = True) -> bytes:
+    """Return the 32 bytes of a key in a file, which nobody else may read if it is `secret`.
+
+    Raises:
+        ProvisioningError: there is none.
+    """
     try:
-        return read_key(_content(path, size_max=KEY_FILE_SIZE_MAX, forbidden_mode=READ_BY_OTHERS))
+        return read_key(content_of(path, size_max=KEY_FILE_SIZE_MAX, forbidden_mode=READ_BY_OTHERS if secret else 0))
     except ValueError as error:
         raise ProvisioningError([f"{path}: {error}"]) from None
 
 
-def _content(path: Path, *, size_max: int, forbidden_mode: int = 0) -> bytes:
+def content_of(path: Path, *, size_max: int, forbidden_mode: int = 0) -> bytes:
+    """Return what a file holds.
+
+    Raises:
+        ProvisioningError: it cannot be used.
+    """
     try:
         return read_file(path, size_max=size_max, forbidden_mode=forbidden_mode)
     except FileProblem as problem:
