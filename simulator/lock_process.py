@@ -49,7 +49,9 @@ async def _run(arguments: argparse.Namespace) -> int:
             handler=QuirkyLock(lock, quirks, LoopScheduler(), reboot=lock.power_cycle),
             address=arguments.address,
             att_mtu_max=arguments.att_mtu,
-            capture=None if arguments.capture is None else stack.enter_context(arguments.capture.open("wb")),
+            capture=None
+            if arguments.capture is None
+            else stack.enter_context(arguments.capture.open("wb", buffering=0)),
         )
         await stack.enter_async_context(peripheral)
         lock.attach_beacon(peripheral)
