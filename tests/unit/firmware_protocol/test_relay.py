@@ -118,3 +118,20 @@ def test_an_answer_that_is_none_is_malformed() -> None:
 def test_a_phone_has_no_courier_before_the_first_answer() -> None:
     with pytest.raises(LocalProtocolError, match="before the first answer"):
         phone().courier(Courier(kind=Parcel.CHECKPOINT))
+
+
+def test_couriers_follow_the_first_answer_in_both_ends_only() -> None:
+    keys = KeyPair.from_private(bytes([1]) * 32)
+    phone = RelayPhone(decider_key=keys.public, challenge=bytes(16), ephemeral=KeyPair.from_private(bytes([2]) * 32))
+    decider = RelayDecider(keys=keys, challenge=bytes(16), ephemeral=KeyPair.from_private(bytes([3]) * 32))
+    wish = Courier(kind=Parcel.CHECKPOINT)
+    with pytest.raises(LocalProtocolError, match="before the first answer"):
+        phone.courier(wish)
+    decider.read_bundle(phone.open(b"bundle"))
+    with pytest.raises(RemoteProtocolError, match="denied"):
+        decider.read_courier(bytes(40))
+    phone.read(decider.answer(RelayAnswer(kind=AnswerKind.DENIED)))
+    sealed = phone.courier(wish)
+    assert decider.read_courier(sealed) == wish
+    with pytest.raises(RemoteProtocolError, match="denied"):
+        decider.read_courier(sealed)
