@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.home import ROOT, SEED, gatewayd, write_home
-from benchmarks.rows import BenchError, Row, median
+from benchmarks.rows import BenchError, Row
 from firmware_protocol.vocabulary import Role
 from gatewayd.journal.events import CommandOutcome, TimeStamp
 from gatewayd.store.database import Database
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gatewayd.store.store import Transaction
 
 EVENT_COUNT: Final = 20_000
-RUN_COUNT: Final = 3
+RUN_COUNT: Final = 4
 RATIO_MIN: Final = 0.4
 RUN_S_MAX: Final = 120
 STAMP: Final = TimeStamp(lo_ms=1_800_000_000_000, hi_ms=1_800_000_000_500)
@@ -150,14 +150,14 @@ async def compare(folder: Path) -> tuple[list[float], list[float]]:
 
 
 def run() -> list[Row]:
-    """Floor and figure in turn, three times."""
+    """Floor and figure in turn, several times; the best of each, because a busy machine only ever takes away."""
     with tempfile.TemporaryDirectory(prefix="gatewayd-bench-") as name:
         floors, figures = asyncio.run(compare(Path(name)))
     row = Row(
         name="draining a backlog over TLS",
         unit="events/s",
-        floor=median(floors),
-        figure=median(figures),
+        floor=max(floors),
+        figure=max(figures),
         ratio_min=RATIO_MIN,
     )
     return [row]
