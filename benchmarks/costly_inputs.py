@@ -85,9 +85,9 @@ def by_hand(size_max: int) -> Iterator[tuple[str, bytes]]:
     count = min(510, size_max // 2 - 2)
     head = b"\x99" + count.to_bytes(2, "big")
     yield "empty maps", head + b"\xa0" * count
-    yield "maps of one entry, in each other", head + b"\xa1\x00" * 7 + b"\xa0"
-    yield "maps of one entry, side by side", head + (b"\xa1\x00\x00" * count)[: size_max - 3]
-    yield "arrays in each other", head + ((b"\x81" * 6 + b"\x80") * count)[: size_max - 3]
+    yield "maps of one entry, in each other", _chains(b"\xa1\x00" * 6 + b"\xa0", item_count=13, size_max=size_max)
+    yield "maps of one entry, side by side", _chains(b"\xa1\x00\x00", item_count=3, size_max=size_max)
+    yield "arrays in each other", _chains(b"\x81" * 6 + b"\x80", item_count=7, size_max=size_max)
     yield "large numbers", head + (b"\x1b" + b"\xff" * 8) * ((size_max - 3) // 9)
     yield "short byte strings", head + (b"\x42ab" * count)[: size_max - 3]
     yield "one long byte string", b"\x59" + (size_max - 3).to_bytes(2, "big") + bytes(size_max - 3)
@@ -95,6 +95,12 @@ def by_hand(size_max: int) -> Iterator[tuple[str, bytes]]:
     yield "a whole map of maps", b"\xb8\x18" + b"".join(bytes((key,)) + b"\xa1\x00\xa0" for key in range(24))
     yield "a promise of everything", b"\x9b" + b"\xff" * 8
     yield "nothing but heads of arrays", b"\x81" * size_max
+
+
+def _chains(chain: bytes, *, item_count: int, size_max: int) -> bytes:
+    """Return as many of these as the counted items and the cap have room for: one more is refused unbuilt."""
+    count = min((min(512, size_max // 2) - 1) // item_count, (size_max - 2) // len(chain))
+    return b"\x98" + bytes((count,)) + chain * count if count > 23 else bytes((0x80 + count,)) + chain * count
 
 
 def by_climbing(reader: Reader, *, seed: int, round_count: int) -> bytes:
