@@ -288,6 +288,7 @@ OTHER_SHAPES = {
     "several: no signatures": cose_object(b"", {}, PAYLOAD, [], tag=98),
     "several: signatures that are bytes": cose_object(b"", {}, PAYLOAD, b"", tag=98),
     "several: a signature that is bytes": cose_object(b"", {}, PAYLOAD, [b""], tag=98),
+    "several: a signature without a kid": cose_object(b"", {}, PAYLOAD, [[b"\xa1\x01\x27", {}, bytes(64)]], tag=98),
     "several: a signature of 63 bytes": cose_object(b"", {}, PAYLOAD, [[PROTECTED, {}, bytes(63)]], tag=98),
     "several: signature with a header": cose_object(b"", {}, PAYLOAD, [[PROTECTED, {4: KID}, SIGNATURE]], tag=98),
     "several: signature that is bytes": cose_object(b"", {}, PAYLOAD, [SIGNATURE], tag=98),
