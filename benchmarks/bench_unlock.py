@@ -22,7 +22,8 @@ from benchmarks.rows import Row, median, percentile
 from firmware_protocol.codes import Code
 from firmware_protocol.vocabulary import Bolt, OfflineClass
 from gatewayd.channel import Channel, Submission
-from gatewayd.house import House, Plan, Seams, open_house
+from gatewayd.foundation import Plan, Seams
+from gatewayd.house import House, open_house
 from gatewayd.identity import Identity
 from gatewayd.link.ports import MoveOutcome
 from gatewayd.provisioning.intake import take_in

@@ -17,7 +17,8 @@ from gatewayd.control.server import ControlServer
 from gatewayd.control.store_log import StoreLog
 from gatewayd.errors import GatewayError
 from gatewayd.explainer import Explainer
-from gatewayd.house import Plan, Seams, open_house
+from gatewayd.foundation import Plan, Seams
+from gatewayd.house import open_house
 from gatewayd.link.bleak_radio import BleakRadio
 from gatewayd.link.radio import RadioCode
 from gatewayd.metrics import write_metrics

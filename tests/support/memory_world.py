@@ -20,7 +20,8 @@ from firmware_protocol.signed import open_signed
 from firmware_protocol.statements import CommandReceipt, GatewayInfo
 from firmware_protocol.topics import Topics
 from firmware_protocol.vocabulary import Action, Bolt, Role
-from gatewayd.house import House, Plan, Seams, open_house
+from gatewayd.foundation import Plan, Seams
+from gatewayd.house import House, open_house
 from gatewayd.identity import Identity
 from gatewayd.link.radio import RadioError
 from gatewayd.provisioning.intake import take_in
