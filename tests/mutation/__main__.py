@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import multiprocessing
 import re
 import shutil
 import subprocess
@@ -24,6 +24,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
+from tests.mutation.forked import run_tests
 from tests.mutation.rows import mutants
 
 if TYPE_CHECKING:
@@ -34,11 +35,22 @@ if TYPE_CHECKING:
 MUTMUT: Final = (sys.executable, "-m", "mutmut")
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
-ROWS_FOUND: Final = ROOT / "build" / "mutation-rows.json"
+ROWS_FOUND: Final = ROOT / "build" / "mutation-rows.jsonl"
+"""One line a mutant of `rows.py`, written when its fate is known: what was found outlives an interruption."""
+FORKED: Final = multiprocessing.get_context("forkserver")
+"""What takes long to load is loaded once: see `main`."""
+PRELOADED: Final = [
+    "tests.mutation.forked",
+    "hypothesis",
+    "nacl.signing",
+    "cbor2",
+    "apsw",
+    "structlog",
+    "_pytest.assertion.rewrite",
+]
 KILLED_PERCENT_MIN: Final = 90
 MUTMUT_S_MAX: Final = 1_800
-MUTANT_S_MAX: Final = 120
-WORKER_COUNT: Final = 2
+MUTANT_S_MAX: Final = 300
 TESTS: Final = {
     "firmware_protocol/chains.py": ("tests/unit/firmware_protocol/test_chains.py", "tests/unit/gatewayd/access"),
     "gatewayd/reservation.py": ("tests/unit/gatewayd/test_reservation.py",),
@@ -63,10 +75,10 @@ def files() -> list[str]:
     return [*TESTS, *access]
 
 
-def run_mutmut() -> None:
+def run_mutmut(worker_count: int) -> None:
     """Let mutmut change function bodies; what it finds stays in `mutants`."""
     shutil.rmtree(ROOT / "mutants", ignore_errors=True)
-    words = (*MUTMUT, "run", "--max-children", str(WORKER_COUNT))
+    words = (*MUTMUT, "run", "--max-children", str(worker_count))
     subprocess.run(words, cwd=ROOT, check=True, timeout=MUTMUT_S_MAX)
 
 
@@ -88,15 +100,29 @@ def _diff(name: str) -> str:
     return "\n".join(" ".join(line.split()) for line in lines)
 
 
-def run_rows() -> list[Outcome]:
-    """Change tables, numbers, decorated functions, and what is called at import."""
+def run_rows(worker_count: int) -> None:
+    """Change tables, numbers, decorated functions, and what is called at import; what is found is in `ROWS_FOUND`."""
+    FORKED.set_forkserver_preload(PRELOADED)
+    ROWS_FOUND.parent.mkdir(exist_ok=True)
     made = [(file, mutant) for file in files() for mutant in mutants((ROOT / file).read_text(), file)]
     folders: SimpleQueue[Path] = SimpleQueue()
-    with tempfile.TemporaryDirectory(prefix="gatewayd-mutants-") as parent:
-        for number in range(WORKER_COUNT):
+    with tempfile.TemporaryDirectory(prefix="gatewayd-mutants-") as parent, ROWS_FOUND.open("w") as found:
+        for number in range(worker_count):
             folders.put(_copy(Path(parent) / str(number)))
-        with ThreadPoolExecutor(WORKER_COUNT) as workers:
-            return list(workers.map(lambda each: _try(folders, *each), made))
+        whole = folders.get()
+        if not all(_passes(whole, selection) for selection in {*TESTS.values(), ACCESS_TESTS}):
+            raise RuntimeError("the tests fail before anything is changed: everything would pass for killed")
+        folders.put(whole)
+        with ThreadPoolExecutor(worker_count) as workers:
+            for outcome in workers.map(lambda each: _try(folders, *each), made):
+                found.write(f"{json.dumps([outcome.name, outcome.killed])}\n")
+                found.flush()
+
+
+def found_by_rows() -> list[Outcome]:
+    """Return what was found last."""
+    lines = map(json.loads, ROWS_FOUND.read_text().splitlines())
+    return [Outcome(name=name, killed=killed) for name, killed in lines]
 
 
 def _copy(folder: Path) -> Path:
@@ -114,23 +140,21 @@ def _try(folders: SimpleQueue[Path], file: str, mutant: Mutant) -> Outcome:
     folder = folders.get()
     try:
         (folder / file).write_text(mutant.source)
-        return Outcome(name=mutant.name, killed=not _passes(folder, TESTS.get(file, ACCESS_TESTS)))
+        killed = not _passes(folder, TESTS.get(file, ACCESS_TESTS))
+        return Outcome(name=mutant.name, killed=killed)
     finally:
         shutil.copyfile(ROOT / file, folder / file)
         folders.put(folder)
 
 
 def _passes(folder: Path, selection: Sequence[str]) -> bool:
-    words = [sys.executable, "-m", "pytest", "-x", "-q", "--no-cov", "-p", "no:randomly", "-p", "no:cacheprovider"]
-    # A cached module is known by its second and its size: a mutant made in the same second would not be read.
-    environ = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
-    try:
-        told = subprocess.run(
-            [*words, *selection], cwd=folder, env=environ, check=False, capture_output=True, timeout=MUTANT_S_MAX
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return told.returncode == 0
+    process = FORKED.Process(target=run_tests, args=(str(folder), list(selection)))
+    process.start()
+    process.join(MUTANT_S_MAX)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+    return process.exitcode == 0
 
 
 def reasons() -> list[tuple[re.Pattern[str], str]]:
@@ -187,14 +211,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation")
     halves = ("mutmut", "rows", "report")
     parser.add_argument("--only", choices=halves, help="run one half, or none; the rest is as it was found last")
-    only = parser.parse_args().only
+    parser.add_argument("--workers", type=int, default=2, help="processes at once")
+    options = parser.parse_args()
+    only = options.only
     if only in {None, "mutmut"}:
-        run_mutmut()
+        run_mutmut(options.workers)
     if only in {None, "rows"}:
-        ROWS_FOUND.parent.mkdir(exist_ok=True)
-        ROWS_FOUND.write_text(json.dumps({each.name: each.killed for each in run_rows()}))
-    rows = json.loads(ROWS_FOUND.read_text())
-    page, good = report([*found_by_mutmut(), *(Outcome(name=name, killed=killed) for name, killed in rows.items())])
+        run_rows(options.workers)
+    page, good = report([*found_by_mutmut(), *found_by_rows()])
     sys.stdout.write(page)
     (HERE / "result.md").write_text(page)
     return 0 if good else 1
