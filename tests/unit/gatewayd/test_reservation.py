@@ -161,6 +161,21 @@ def test_two_operators_are_both_named(bench: DecisionBench) -> None:
     )
 
 
+def test_a_revocation_that_is_held_is_read_for_the_decision(bench: DecisionBench) -> None:
+    bundle = at_door(bench)
+    bench.state = HOME.state(revoked_kids=(bundle.signer_kid,))
+    assert bench.ask(bundle).verdict == Denied(code=Code.REVOKED)
+
+
+def test_a_copy_of_a_call_for_help_calls_nobody(bench: DecisionBench) -> None:
+    bench.ask(at_door(bench, 1))
+    other = HOME.over_mqtt(
+        HOME.carer(), command="command-1", epoch=bench.epoch.value, action=Action.UNLOCK_UNDER_DURESS
+    )
+    assert bench.ask(other).verdict == Denied(code=Code.ID_REUSED)
+    assert "carelock.duress.signalled" not in [entry["type"] for entry in entries(bench)]
+
+
 def test_a_carers_permitted_visit_is_no_priority_and_a_responders_is(bench: DecisionBench) -> None:
     bench.ask(at_door(bench, 1))
     bench.ask(at_door(bench, 2, offline_class=OfflineClass.RESPONDER))
@@ -219,6 +234,8 @@ def test_other_bytes_under_a_used_id_leave_the_first_row_and_raise_an_alarm(benc
         True,
     )
     assert bundle.signer_kid.hex() in alert["data"]["detail"]
+    assert decided["source"] == alert["source"]
+    assert alert["source"].endswith(f"/locks/{LOCK_ID.hex()}")
 
 
 def test_each_lock_counts_its_commands_from_one_and_above_what_it_has_seen(bench: DecisionBench) -> None:
@@ -235,6 +252,7 @@ def test_a_command_under_duress_calls_for_help_and_looks_like_an_unlock(bench: D
     decided, help_ = entries(bench)
     assert decided["data"]["action"] == "unlock"
     assert help_["type"] == "carelock.duress.signalled"
+    assert help_["source"].endswith(f"/locks/{LOCK_ID.hex()}")
     assert help_["priority"] is True
     assert help_["data"] == {"subject": "anna", "command_id": bundle.command.command_id.hex()}
 
@@ -349,6 +367,15 @@ def test_a_holder_who_is_refused_all_the_time_fills_no_disk_and_is_told_all_the_
     assert isinstance(bench.ask(at_door(bench, 2)).verdict, Permitted)
     bench.advance(REFUSAL_INTERVAL_MS)
     assert bench.ask(HOME.at_door(HOME.carer(), challenge="never", command="command-3")).journal_index is not None
+
+
+def test_an_unrecorded_refusal_says_when_to_come_back_too(tmp_path: Path) -> None:
+    bench = DecisionBench(tmp_path / "store.sqlite", HOME, limits=LimitSettings(lock_burst=2))
+    refused_until_unrecorded(bench)
+    assert isinstance(bench.ask(at_door(bench, 1)).verdict, Permitted)
+    refused = bench.ask(at_door(bench, 2))
+    assert (told(refused).code, told(refused).retry_after_s, refused.journal_index) == (Code.RATE_LIMITED, 120, None)
+    bench.close()
 
 
 def test_forced_lock_out_by_replay_of_an_unrecorded_refusal_is_impossible(bench: DecisionBench) -> None:
