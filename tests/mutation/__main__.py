@@ -24,6 +24,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
+from mutmut.mutation.diff_apply import get_diff_for_mutant
+
 from tests.mutation.forked import run_tests
 from tests.mutation.rows import mutants
 
@@ -79,7 +81,7 @@ def found_by_mutmut() -> list[Outcome]:
     """Return what it found last."""
     words = (*MUTMUT, "results", "--all", "true")
     told = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True)
-    found = dict(_LINE.findall(told.stdout))
+    found = {name: status for name, status in _LINE.findall(told.stdout) if status != "not checked"}
     return [_by_mutmut(name, killed=status in {"killed", "timeout"}) for name, status in found.items()]
 
 
@@ -88,9 +90,13 @@ def _by_mutmut(name: str, *, killed: bool) -> Outcome:
 
 
 def _diff(name: str) -> str:
-    told = subprocess.run((*MUTMUT, "show", name), cwd=ROOT, check=False, capture_output=True, text=True)
-    lines = [line for line in told.stdout.splitlines() if line[:1] in {"+", "-"} and line[:3] not in {"+++", "---"}]
-    return "\n".join(" ".join(line.split()) for line in lines)
+    diff = get_diff_for_mutant(name, path=_file(name))
+    lines = [line for line in diff.splitlines() if line[:1] in {"+", "-"} and line[:3] not in {"+++", "---"}]
+    return "\n".join(" ".join((line[0] + line[1:].strip()).split()) for line in lines)
+
+
+def _file(name: str) -> str:
+    return f"{name.rpartition('.x')[0].replace('.', '/')}.py"
 
 
 def run_rows(worker_count: int) -> None:
@@ -196,7 +202,7 @@ def _page(
 def _module(outcome: Outcome) -> str:
     if ".py:" in outcome.name:
         return f"{outcome.name.partition(':')[0]}, tables and decorated"
-    return outcome.name.rpartition(".x")[0].replace(".", "/") + ".py, bodies"
+    return f"{_file(outcome.name)}, bodies"
 
 
 def main() -> int:
