@@ -385,6 +385,13 @@ ROWS: Final = (
         (responder(exp_s=NOW_S + 1), facts(tier=Tier.COLD, time=WIDE)),
         (responder(exp_s=NOW_S), facts(tier=Tier.COLD, time=WIDE)),
     ),
+    Row(
+        Check.TIME,
+        Code.NOT_YET_VALID,
+        "a beginning is judged only where time is trusted",
+        (responder(nbf_s=NOW_S + 1, windows=((NOW_S - 60, NOW_S + 900),)), facts(tier=Tier.COLD, time=WIDE)),
+        (responder(nbf_s=NOW_S + 1, windows=((NOW_S - 60, NOW_S + 900),)), facts(time=NARROW)),
+    ),
     # The Keyset's age.
     Row(
         Check.KEYSET,
