@@ -59,3 +59,9 @@ def test_the_demo_names_the_promise_that_a_patch_breaks(runs: dict[str, Future[D
 def test_every_patch_is_named_by_a_promise() -> None:
     assert {patch.stem for patch in PATCHES} <= {promise.value for promise in Promise}
     assert len(PATCHES) >= 10
+
+
+def test_every_patch_fits_the_code(tmp_path: Path) -> None:
+    snapshot = copy_tree(tmp_path / "tree")
+    for patch in PATCHES:
+        apply_patch(patch, snapshot, check=True)
