@@ -33,15 +33,17 @@ def test_at_the_door_the_explanation_is_the_verdict_and_leaves_challenge_uses_an
             await world.settled()
             carer, explainer, kept = world.carer(use_count_max=1), Explainer(house), list[bytes]()
             seen: list[Explanation] = []
+            asked: list[bytes] = []
 
             def bundle(challenge: bytes) -> bytes:
+                asked.append(challenge)
                 kept.append(world.unlock_bundle(carer, challenge))
                 return kept[-1]
 
             async def look_on() -> None:
                 """Explain what is on its way ten times over, before the daemon has it."""
-                while not kept:
-                    await asyncio.sleep(0.001)
+                while not kept or house.challenges.learned_boottime_ms(world.home.lock_id, asked[0]) is None:
+                    await asyncio.sleep(0.0005)
                 seen.extend([await explainer.explain(kept[0], None) for _ in range(10)])
 
             watching = asyncio.create_task(look_on())
