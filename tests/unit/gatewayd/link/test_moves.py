@@ -22,6 +22,7 @@ from firmware_protocol.messages import (
 )
 from firmware_protocol.vocabulary import Action, Bolt
 from gatewayd.link.lock_client import ANSWER_MS_MAX, MOTOR_MS_MAX
+from gatewayd.link.log_transfer import READ_GAP_MS
 from gatewayd.link.moves import INQUIRY_MS_MAX
 from gatewayd.link.ports import MoveOutcome
 from tests.support.link_home import LinkHome, move
@@ -154,6 +155,7 @@ def test_a_movement_whose_link_dies_before_it_is_sent_takes_the_next_link() -> N
     async def story() -> None:
         home = LinkHome()
         async with home.running() as link:
+            await asyncio.sleep(READ_GAP_MS / 1_000)  # the log is being read: the movement has to wait for the line
             home.radio.drop_link()
             assert link.ready  # nobody has noticed yet
             assert (await link.execute(move(1))).code is Code.DONE
