@@ -28,5 +28,7 @@ async def run_apart(work: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         task.cancel()
         await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # looked at: a link that is lost in the moment of a stop is nobody's unheard error
         raise
     return task.result()

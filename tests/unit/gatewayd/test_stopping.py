@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -89,3 +90,26 @@ def test_the_work_has_ended_when_a_stop_comes_out() -> None:
         assert ended == [True]
 
     run_virtual(story())
+
+
+def test_what_fails_in_the_moment_of_a_stop_is_no_unheard_error() -> None:
+    unheard: list[str] = []
+
+    async def fail_when_cancelled() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise LinkLostError
+
+    async def story() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context["message"]))
+        living = asyncio.create_task(run_apart(fail_when_cancelled()))
+        await asyncio.sleep(1)
+        living.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await living
+        del living
+        gc.collect()
+
+    run_virtual(story())
+    assert unheard == []
