@@ -12,6 +12,8 @@ from gatewayd.errors import GatewayError
 from gatewayd.store.store import StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gatewayd.uplink.ledger import Ledger
     from gatewayd.uplink.ports import LogMail, SignedObjects
 
@@ -22,7 +24,16 @@ ENTRY_COUNT_MAX: Final = 128
 class Couriers:
     """The same doors as the broker's: what is believed is signed, whoever carries it."""
 
-    def __init__(self, *, objects: SignedObjects, log_mail: LogMail, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        *,
+        objects: SignedObjects,
+        log_mail: LogMail,
+        ledger: Ledger,
+        seal: Callable[[int, bytes], bytes] | None = None,
+    ) -> None:
+        """With `seal` phones carry what it makes of an entry: they are no more to read visits than the broker is."""
+        self._seal = seal
         self._objects = objects
         self._log_mail = log_mail
         self._ledger = ledger
@@ -54,7 +65,8 @@ class Couriers:
             match kind:
                 case Parcel.ENTRY:
                     entries = await self._ledger.entries(from_index, ENTRY_COUNT_MAX, COURIER_VISIT_SIZE_MAX)
-                    return Code.DONE, tuple(leaf for _, leaf in entries)
+                    seal = self._seal
+                    return Code.DONE, tuple(leaf if seal is None else seal(index, leaf) for index, leaf in entries)
                 case Parcel.CHECKPOINT:
                     note = await self._ledger.checkpoint()
                     return Code.DONE, () if note is None else (note,)

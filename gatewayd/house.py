@@ -217,15 +217,16 @@ class House:
             clock=seams.clock,
             boot=base.start.boot,
         )
+        seal = self._sealer()
         outbox = Outbox(
             ledger=self.ledger,
             topics=self.topics,
             grown=base.recorder.grown,
             watcher=self._log_watch(),
             alerts=self.alerts,
-            seal=self._sealer(),
+            seal=seal,
         )
-        self.watch.couriers = Couriers(objects=base.trust, log_mail=outbox, ledger=self.ledger)
+        self.watch.couriers = Couriers(objects=base.trust, log_mail=outbox, ledger=self.ledger, seal=seal)
         outlet = Outlet()
         self.downlink = Downlink(
             topics=self.topics,

@@ -268,9 +268,12 @@ class Journal:
         return target
 
     def take_receipt(
-        self, tx: Handle, data: bytes, *, own_key: bytes, receipt_keys: Sequence[bytes]
+        self, tx: Handle, data: bytes, *, own_key: bytes, receipt_keys: Sequence[bytes], carried_size: int = 0
     ) -> ReceiptAccepted | ReceiptRefused | RolledBack:
-        """Judge a receipt and raise the received mark if it counts; an older one than the last changes nothing."""
+        """Judge a receipt and raise the received mark if it counts; an older one than the last changes nothing.
+
+        Entries below `carried_size` have left in a phone, whatever the broker has taken.
+        """
         marks = self.marks(tx)
         verdict = take_receipt(
             data,
@@ -278,11 +281,13 @@ class Journal:
             own_key=own_key,
             receipt_keys=receipt_keys,
             root_at=lambda size: self._root_at(tx, size),
-            sent_size=marks.sent,
+            sent_size=max(marks.sent, carried_size),
         )
         match verdict:
             case ReceiptAccepted(size=size) if size > marks.received:
                 self.store.save_received(tx, size, data)
+                if size > marks.sent:
+                    self.store.save_sent(tx, size)  # a phone was there before the broker
             case ReceiptRefused(checkpoint=Checkpoint() as signed) if self._contradicts(tx, signed, marks):
                 return RolledBack(checkpoint=signed)
             case _:

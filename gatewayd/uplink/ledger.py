@@ -55,6 +55,8 @@ class Ledger:
         self._boot = boot
         self._tree = Frontier.empty()
         """Over the entries below the last checkpoint of a backlog, so that the next one need not start anew."""
+        self._carried_size = 0
+        """Of the largest checkpoint that a phone has taken along in this run; its receipt may outrun the broker."""
 
     async def marks(self) -> Marks:
         """Return how far everybody is.
@@ -107,9 +109,15 @@ class Ledger:
     async def checkpoint(self) -> bytes | None:
         """Return a checkpoint over all that is journaled now, for a phone to carry; nothing counts as sent by it."""
         signed_at = SignedAt(boot=self._boot, boottime_ms=self._clock.now().boottime_ms)
-        return await self._store.run(
-            lambda tx: self._journal.signed_checkpoint(tx, self._key, signed_at=signed_at, tree=None)
-        )
+
+        def sign(tx: Transaction) -> tuple[bytes | None, int]:
+            note = self._journal.signed_checkpoint(tx, self._key, signed_at=signed_at, tree=None)
+            return note, self._journal.marks(tx).size
+
+        note, size = await self._store.run(sign)
+        if note is not None:
+            self._carried_size = max(self._carried_size, size)
+        return note
 
     def _mark(self, tx: Transaction, sent: int) -> Marks:
         self._journal.mark_sent(tx, sent)
@@ -132,7 +140,9 @@ class Ledger:
         def work(tx: Transaction) -> Received | ReceiptRefused | ResendFrom | RolledBack | ConflictRefused:
             if data[:1] == _COSE_SIGN1:
                 return self._journal.take_conflict(tx, data, own_key=own_key, receipt_keys=keys)
-            verdict = self._journal.take_receipt(tx, data, own_key=own_key, receipt_keys=keys)
+            verdict = self._journal.take_receipt(
+                tx, data, own_key=own_key, receipt_keys=keys, carried_size=self._carried_size
+            )
             if not isinstance(verdict, ReceiptAccepted):
                 return verdict
             signed_at = self._journal.checkpoint_signed_at(tx, verdict.size)

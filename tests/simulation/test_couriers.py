@@ -7,6 +7,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
+from nacl.public import PrivateKey
 
 from firmware_protocol.codes import Code
 from firmware_protocol.courier import CourierDesk, pieces
@@ -115,16 +116,19 @@ async def offline_home(world: MemoryWorld) -> None:
     assert house.statements.tier() is Tier.COLD
 
 
-def test_a_phone_ends_the_cold_and_its_carer_gets_in(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", [None, PrivateKey(bytes(range(32)))], ids=["open", "sealed"])
+def test_a_phone_ends_the_cold_and_its_carer_gets_in(tmp_path: Path, key: PrivateKey | None) -> None:
     async def story() -> None:
-        world = MemoryWorld(tmp_path, 1)
+        world = MemoryWorld(tmp_path, 1, unsealing_key=key)
         await offline_home(world)
         assert world.house is not None
         phone = CourierPhone(world)
         assert await phone.ask(world.carer()) is Code.TIER
         # With coverage at the door the phone sends the journal on, and brings what the centre answers.
         (note,) = await phone.fetch(Parcel.CHECKPOINT)
-        for leaf in await phone.fetch(Parcel.ENTRY):
+        entries = await phone.fetch(Parcel.ENTRY)
+        assert any(b"carelock.command.decided" in leaf for leaf in entries) is (key is None)
+        for leaf in entries:
             world.central.take_entry(world.home.gateway_id, leaf, now(world))
         receipt = world.central.take_checkpoint(world.home.gateway_id, note, now(world))
         assert receipt is not None
