@@ -83,8 +83,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Undo the shuffling here: what stops the service comes last, so that nothing has to start it again."""
-    here = [index for index, item in enumerate(items) if item.path.parent == Path(__file__).parent]
-    ordered = sorted((items[index] for index in here), key=lambda item: (item.path, item.location[1] or 0))
-    for index, item in zip(here, ordered, strict=True):
-        items[index] = item
+    """Run these last and unshuffled: no other test is beside the emulator, and the service stops once."""
+    folder = Path(__file__).parent
+    here = [item for item in items if item.path.parent == folder]
+    others = [item for item in items if item.path.parent != folder]
+    items[:] = [*others, *sorted(here, key=lambda item: (item.path, item.location[1] or 0))]
