@@ -132,6 +132,7 @@ class Downlink:
         """
         while True:
             await self.route(await session.next_message())
+            await asyncio.sleep(0)  # in a flood the next one is here already: the phone at the door has its turn first
 
     async def route(self, incoming: Incoming) -> None:
         """Handle one message; returns when it is done, but for a command, which goes on by itself. Never raises."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-READS_PER_TURN_COUNT: Final = 64
+READS_PER_TURN_COUNT: Final = 8
 """Packets that are handled before the rest of the daemon has a turn."""
 
 log = structlog.get_logger(__name__)
