@@ -124,9 +124,10 @@ class FrameBroker:
     async def __aexit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        self._server.close()
-        for _ in range(20):  # who was accepted just now becomes a peer within a few turns
+        # Before the server closes: who was accepted just now becomes a peer within a few turns, and behind it never.
+        for _ in range(20):
             await asyncio.sleep(0)
+        self._server.close()
         for peer in self._all:
             peer.reset()
         await asyncio.sleep(0)

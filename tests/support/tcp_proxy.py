@@ -49,6 +49,8 @@ class TcpProxy:
         self._open = asyncio.Event()
         self._open.set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
+        """Every end of a connection, also of one that never became a line: none may outlive the test."""
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._take, self._host, 0)
@@ -58,13 +60,15 @@ class TcpProxy:
     async def __aexit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
+        # Before the server closes: who was accepted just now gets a task within a few turns, and behind it never would.
+        for _ in range(20):
+            await asyncio.sleep(0)
         self._server.close()
-        for task in self._tasks:
+        for task in tuple(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for line in self.lines:
-            line.client.transport.abort()
-            line.server.transport.abort()
+        await asyncio.gather(*tuple(self._tasks), return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()
         await asyncio.sleep(0)
 
     def swallow(self) -> None:
@@ -89,11 +93,17 @@ class TcpProxy:
                 line.client.write_eof()
 
     async def _take(self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        self._writers.append(client)
+        taking = asyncio.current_task()
+        if taking is not None:
+            self._tasks.add(taking)
+            taking.add_done_callback(self._tasks.discard)
         try:
             server_reader, server = await asyncio.open_connection("127.0.0.1", self._server_port)
         except OSError:
             client.transport.abort()
             return
+        self._writers.append(server)
         line = Line(client, server)
         self.lines.append(line)
         for work in (self._pump_up(client_reader, line), self._pump_down(server_reader, line)):
