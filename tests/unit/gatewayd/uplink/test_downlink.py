@@ -356,3 +356,32 @@ def test_attack_a_flood_of_garbage_writes_a_line_for_each_doubling_only(tmp_path
     with capture_logs() as lines:
         online(tmp_path, story)
     assert len([line for line in lines if line["log_level"] == "warning"]) == 10
+
+
+class Flood:
+    """A session whose messages are all here already."""
+
+    def __init__(self, topic: str, count: int) -> None:
+        self._message = Incoming(topic=topic, payload=b"", retained=False)
+        self._left_count = count
+        self.over = asyncio.Event()
+
+    async def next_message(self) -> Incoming:
+        if not self._left_count:
+            self.over.set()
+            await asyncio.Event().wait()
+        self._left_count -= 1
+        return self._message
+
+
+def test_attack_a_flood_that_is_here_already_leaves_everybody_else_a_turn_after_each_message(tmp_path: Path) -> None:
+    async def story(bench: UplinkBench, _post: Post) -> None:
+        flood, turn_count = Flood(bench.topics.command, 50), 0
+        running = asyncio.create_task(bench.downlink.run(flood))  # type: ignore[arg-type]  # all that it asks of a session
+        while not flood.over.is_set():
+            turn_count += 1
+            await asyncio.sleep(0)
+        running.cancel()
+        assert turn_count >= 50
+
+    online(tmp_path, story)
