@@ -11,6 +11,7 @@ from firmware_protocol.vectors import (
     own_fragments,
     own_handshakes,
     own_log,
+    own_notes,
     own_ownership,
     own_relay,
     own_sessions,
@@ -35,6 +36,7 @@ _MODULES: Final[tuple[ModuleType, ...]] = (
     own_sessions,
     own_ownership,
     own_log,
+    own_notes,
 )
 _BY_KIND: Final[Mapping[str, ModuleType]] = {module.KIND: module for module in _MODULES}
 

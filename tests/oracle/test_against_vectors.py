@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cddl_verifier import Validator  # type: ignore[import-untyped]  # ships no types
 
-from tests.oracle import cbor, envelope, fragments
+from tests.oracle import cbor, envelope, fragments, note
 from tests.oracle.noise import handshake, public_of
 from tests.oracle.phone import Visit
 
@@ -141,6 +141,27 @@ def verdict_of_batch(case: dict[str, Any]) -> tuple[str | None, dict[str, Any] |
             return "LOG_GAP", None
         head = hashlib.sha256(b"carelock/ev1" + head + record).digest()
     return None, {"seq": seq, "head": head.hex()}
+
+
+def verdict_of_note(case: dict[str, Any], signer: dict[str, str]) -> dict[str, Any]:
+    public = bytes.fromhex(signer["public_key"])
+    try:
+        origin, size, root, time_s = note.stated(
+            hex_of(case, "note"), name=signer["name"], public=public, cosigned=case["as"] == "receipt"
+        )
+    except note.NotANoteError as refusal:
+        return {"error": str(refusal)}
+    return {"error": None, "origin": origin, "size": size, "root": root.hex()} | (
+        {} if time_s is None else {"time_s": time_s}
+    )
+
+
+def test_every_checkpoint_and_receipt_states_the_same() -> None:
+    document = DOCUMENTS["notes"]
+    for case in document["cases"]:
+        signer = document["log" if case["as"] == "checkpoint" else "cosigner"]
+        expected = {name: value for name, value in case.items() if name not in {"name", "as", "note"}}
+        assert verdict_of_note(case, signer) == expected, case["name"]
 
 
 def test_a_visit_says_the_very_bytes_of_the_vectors() -> None:
