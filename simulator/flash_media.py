@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -115,6 +116,8 @@ class FragileMedium:
     def __init__(self, medium: Medium) -> None:
         self.write_count = 0
         """How many writes have been begun."""
+        self.on_lost: Callable[[], None] = lambda: None
+        """Told when the power goes: whatever else hangs on the same supply."""
         self._medium = medium
         self._fatal_write: int | None = None
         self._kept_size: int | None = None
@@ -137,6 +140,7 @@ class FragileMedium:
             self._medium.append(data)
             return
         self._medium.append(data[: self._kept_size])
+        self.on_lost()
         raise PowerLostError
 
     def cut(self, size: int) -> None:
@@ -150,6 +154,7 @@ class FragileMedium:
             return
         if self._kept_size is None:
             self._medium.replace(data)
+        self.on_lost()
         raise PowerLostError
 
     def _is_fatal(self) -> bool:

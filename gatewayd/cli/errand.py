@@ -59,7 +59,8 @@ def run_errand(prepare: Callable[[], Errand], config: Path, *, done: str, as_jso
                 }
             )
         else:
-            give(f"lock {outcome.lock_id.hex()}, owner epoch {outcome.owner_epoch}: {done}")
+            gone_on = "an earlier try had come as far as the lock, and is finished now; " if outcome.was_done else ""
+            give(f"lock {outcome.lock_id.hex()}, owner epoch {outcome.owner_epoch}: {gone_on}{done}")
         return exits.OK
     return exits.FAILED
 

@@ -36,6 +36,7 @@ class CommissionCode(StrEnum):
     LOST = "pair.link_lost"
     UNPROVEN = "pair.unproven"
     NOT_OURS = "pair.not_ours"
+    NO_LONGER_OURS = "pair.no_longer_ours"
 
 
 class CommissionError(GatewayError):
@@ -130,5 +131,10 @@ def _lost(lost: LinkLost | None, *, first: bool) -> CommissionError:
 
 
 def refusal(code: Code) -> CommissionError:
-    """Return the fault for an order that the lock refuses."""
+    """Return the fault for an order that the lock refuses; RIGHTS is what it says to its former owner."""
+    if code is Code.RIGHTS:
+        return CommissionError(
+            CommissionCode.NO_LONGER_OURS,
+            "the lock has let go of this gateway by another order: pair it anew, after pressing its install button",
+        )
     return CommissionError(CommissionCode.REFUSED, f"the lock refuses the order ({code.dotted})")

@@ -115,8 +115,6 @@ async def pair_lock(
     """
     tools = await site.tools()
     wanted = await _wanted(site, papers, label, address)
-    if wanted.order.exp_s <= tools.time.lo_s:
-        raise ProvisioningError([f"the pairing order expired at {wanted.order.exp_s}: ask for a new one"])
     sealed = await _at_the_lock(site, tools, wanted, label, address, former_keys)
     for line in await take_in(
         papers,
@@ -145,10 +143,11 @@ async def release_lock(site: Site, order_raw: bytes, *, address: str | None = No
         StoreError: the store cannot be used.
     """
     tools = await site.tools()
-    order, home = await site.store.run(lambda tx: _release_papers(tx, site, order_raw))
-    if order.exp_s <= tools.time.lo_s:
-        raise ProvisioningError([f"the decommission order expired at {order.exp_s}: ask for a new one"])
-    target = _target(home, address)
+    order, door = await site.store.run(lambda tx: _release_papers(tx, site, order_raw))
+    if door is None:
+        site.progress("this gateway has let the lock go already")
+        return Outcome(lock_id=order.lock_id, owner_epoch=order.owner_epoch, was_done=True)
+    target = _target(door, address)
     recorder = await site.recorder()
     ledger = LockLedger(store=site.store, recorder=recorder)
     reserved = await ledger.reserve_session(order.lock_id)
@@ -159,10 +158,20 @@ async def release_lock(site: Site, order_raw: bytes, *, address: str | None = No
         site.progress("the lock's log is here up to now")
         was_done = status.owner_epoch >= order.owner_epoch
         if not was_done:
-            await commissioning.hand_over(client, order_raw, target)
-            site.progress("the lock has let go of this gateway")
-            await reader.catch_up(reads=True)
-    await site.store.run(lambda tx: locks.forget_lock_home(tx, order.lock_id))
+            _refuse_expired("decommission", order.exp_s, tools)
+            try:
+                await commissioning.hand_over(client, order_raw, target)
+            except CommissionError as error:
+                # A session of ours that obeys nothing is the former owner's: an earlier order has taken effect.
+                was_done = error.code == CommissionCode.NO_LONGER_OURS
+                if not was_done:
+                    raise
+            else:
+                site.progress("the lock has let go of this gateway")
+                await reader.catch_up(reads=True)
+        if was_done:
+            site.progress("the lock has let go of this gateway already")
+    await site.store.run(lambda tx: locks.release_lock_home(tx, order.lock_id, order.owner_epoch))
     return Outcome(lock_id=order.lock_id, owner_epoch=order.owner_epoch, was_done=was_done)
 
 
@@ -211,6 +220,7 @@ async def _at_the_lock(
         if error.code == CommissionCode.NONE_HEARD:
             raise
         return await _in_a_session(site, tools, wanted, former_keys, error)
+    _refuse_expired("pairing", wanted.order.exp_s, tools)
     return await commissioning.pair(
         tools, sighting, label=label, bond=own, order=wanted.order_raw, parcels=wanted.parcels
     )
@@ -227,6 +237,7 @@ async def _in_a_session(
         if status.owner_epoch >= wanted.order.owner_epoch:
             site.progress("the lock has this order already")
             return None
+        _refuse_expired("pairing", wanted.order.exp_s, tools)
         bond = Bond(
             target=wanted.target,
             keys=keys,
@@ -236,6 +247,12 @@ async def _in_a_session(
         async with commissioning.session_with(tools, bond) as (client, _):
             return await commissioning.hand_over(client, wanted.order_raw, wanted.target)
     raise why_not
+
+
+def _refuse_expired(what: str, exp_s: int, tools: Tools) -> None:
+    """Refuse an order that is too old to be handed over; one that has taken effect may be finished at any time."""
+    if exp_s <= tools.time.lo_s:
+        raise ProvisioningError([f"the {what} order expired at {exp_s}: ask the office for a new one"])
 
 
 async def _prove(site: Site, tools: Tools, wanted: _Wanted) -> None:
@@ -252,7 +269,8 @@ async def _prove(site: Site, tools: Tools, wanted: _Wanted) -> None:
     site.progress("the lock answers to this gateway")
 
 
-def _release_papers(tx: Transaction, site: Site, raw: bytes) -> tuple[DecommissionOrder, Door]:
+def _release_papers(tx: Transaction, site: Site, raw: bytes) -> tuple[DecommissionOrder, Door | None]:
+    """Return the order, and the Door of its lock; None where an order of this owner epoch has let the lock go."""
     keyset = _keyset(tx, site.roots)
     try:
         order = open_by_role(DecommissionOrder, raw, keyset=keyset, role=Role.PAIRING)
@@ -263,6 +281,8 @@ def _release_papers(tx: Transaction, site: Site, raw: bytes) -> tuple[Decommissi
     for home in locks.load_lock_homes(tx):
         if home.lock_id == order.lock_id:
             return order, open_by_role(Door, home.door, keyset=keyset, role=Role.STATUS)
+    if locks.is_released(tx, order.lock_id, order.owner_epoch):
+        return order, None
     raise ProvisioningError([f"lock {order.lock_id.hex()} is not paired with this gateway: nothing is to be done"])
 
 

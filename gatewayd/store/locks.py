@@ -65,9 +65,20 @@ def save_lock_home(tx: Transaction, home: LockHome) -> None:
     )
 
 
-def forget_lock_home(tx: Transaction, lock_id: bytes) -> None:
-    """Forget that a lock is ours; its owner epoch and counters stay, so that no old order brings them back."""
+def release_lock_home(tx: Transaction, lock_id: bytes, owner_epoch: int) -> None:
+    """Forget that a lock is ours, by the order of an owner epoch, which stays: no old order brings it back."""
     tx.execute("DELETE FROM lock_homes WHERE lock_id = ?", (lock_id,))
+    tx.execute("UPDATE locks SET owner_epoch = max(owner_epoch, ?) WHERE lock_id = ?", (owner_epoch, lock_id))
+
+
+def is_released(tx: Transaction, lock_id: bytes, owner_epoch: int) -> bool:
+    """Tell whether a lock was ours, and an order of this owner epoch or a later one has let it go."""
+    query = (
+        "SELECT count(*) FROM locks LEFT JOIN lock_homes USING (lock_id) "
+        "WHERE lock_id = ? AND owner_epoch >= ? AND pairing_order IS NULL"
+    )
+    ((count,),) = tx.execute(query, (lock_id, owner_epoch))
+    return bool(count)
 
 
 def load_lock_homes(tx: Transaction) -> tuple[LockHome, ...]:

@@ -36,23 +36,32 @@ class PowerCut(Exception):  # noqa: N818 - what happens, not what is wrong
 class CutStore:
     """A store under which the power goes at the n-th transaction, before it or after it."""
 
-    def __init__(self, store: Store, *, at: int | None, after: bool = False) -> None:
+    def __init__(self, store: Store, *, at: int | None, after: bool = False, on_cut: Callable[[], None]) -> None:
         self.count = 0
+        self.is_dead = False
+        """Nothing is written any more, whatever still runs."""
         self._store = store
         self._at = at
         self._after = after
+        self._on_cut = on_cut
 
     async def run(self, work: Callable[[Transaction], T]) -> T:
         """See `Store.run`."""
         self.count += 1
         is_fatal = self.count == self._at
-        if is_fatal and not self._after:
-            raise PowerCut
+        if self.is_dead or (is_fatal and not self._after):
+            raise self._power_cut()
         try:
             return await self._store.run(work)
         finally:
             if is_fatal:
-                raise PowerCut
+                raise self._power_cut()
+
+    def _power_cut(self) -> PowerCut:
+        if not self.is_dead:
+            self.is_dead = True
+            self._on_cut()
+        return PowerCut()
 
 
 class LifeWorld(MemoryWorld):
@@ -66,6 +75,8 @@ class LifeWorld(MemoryWorld):
         self.said: list[str] = []
         self.in_hand: Papers | None = None
         """What the installer has brought: the same at each try."""
+        self.on_cut: Callable[[], None] = lambda: None
+        """Told when the gateway's power goes: whatever else hangs on the same supply."""
 
     @property
     def identity(self) -> Identity:
@@ -133,7 +144,7 @@ class LifeWorld(MemoryWorld):
         if not self.store_path.exists():
             await self.make_store()
         store = Store.open(self.store_path, executor=InlineExecutor())
-        self.cut = CutStore(store, at=cut_at, after=after)
+        self.cut = CutStore(store, at=cut_at, after=after, on_cut=self.on_cut)
         try:
             site = Site(
                 store=self.cut,  # type: ignore[arg-type]  # it is one, with a fault
