@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Final, Self, cast
 
-from bumble import hci, ll
-from bumble.controller import Connection, Controller
-from bumble.core import InvalidArgumentError, PhysicalTransport
-from bumble.link import LocalLink
 from bumble.transport import open_transport
 from bumble.transport.common import StreamPacketSink, StreamPacketSource
+
+from simulator.air_link import PUBLIC_ADDRESS, AirController, AirLink
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -28,101 +25,8 @@ if TYPE_CHECKING:
     from bumble.transport.common import Transport
 
 HOST: Final = "127.0.0.1"
-ACL_PACKET_SIZE: Final = 251
-"""Longest data packet of the controllers, in bytes: the data length extension, so an MTU of 247 is one packet."""
-PUBLIC_ADDRESS: Final = "00:1A:7D:DA:71:{:02X}"
-"""The public address of each radio, by its number. Only a host that sets no address of its own goes by it."""
 KERNEL_NUMBER: Final = 0xFF
 """The number of the kernel's own adapter, beside those behind ports."""
-SUPERVISION_MS: Final = 200
-"""A link whose other end is missing for two such periods is dropped at this end too."""
-
-
-class AirLink(LocalLink):
-    """Bumble's link, for radios that connect by their public address too, as those of gateways do."""
-
-    def send_acl_data(
-        self, sender_controller: Controller, destination_address: hci.Address, transport: PhysicalTransport, data: bytes
-    ) -> None:
-        """Deliver `data` as from the address by which the receiver knows this connection."""
-        receiver = self.find_le_controller(destination_address)
-        connection = sender_controller.le_connections.get(destination_address)
-        # Gone on either side: on the air, too, such data reaches nobody.
-        if receiver is not None and connection is not None:
-            asyncio.get_running_loop().call_soon(receiver.on_link_acl_data, connection.self_address, transport, data)
-
-
-class AirController(Controller):
-    """Bumble's controller as a plain Bluetooth 4.2 chip, with the state that Bumble forgets to clear."""
-
-    # Extended advertising and link-layer privacy off: legacy advertising is what the locks use, and Bumble's
-    # link routes by random address, which privacy would change in mid-connection.
-    le_features = Controller.le_features & ~(
-        hci.LeFeatureMask.LE_EXTENDED_ADVERTISING
-        | hci.LeFeatureMask.LE_PERIODIC_ADVERTISING
-        | hci.LeFeatureMask.LL_PRIVACY
-    )
-    le_acl_data_packet_length = ACL_PACKET_SIZE
-    reported: set[tuple[hci.Address, bytes]]
-    """What this scan has reported."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - Bumble's
-        super().__init__(*arguments, **options)
-        self.reported = set()
-
-    def on_hci_le_create_connection_cancel_command(
-        self, _command: hci.HCI_LE_Create_Connection_Cancel_Command
-    ) -> hci.HCI_StatusReturnParameters:
-        """End the pending connection; without this the controller would connect later, with nobody waiting for it."""
-        pending, self.pending_le_connection = self.pending_le_connection, None
-        if pending is None:
-            return hci.HCI_StatusReturnParameters(hci.HCI_ErrorCode.COMMAND_DISALLOWED_ERROR)
-        self.send_hci_packet(
-            hci.HCI_LE_Connection_Complete_Event(
-                status=hci.HCI_ErrorCode.UNKNOWN_CONNECTION_IDENTIFIER_ERROR,
-                connection_handle=0,
-                role=hci.Role.CENTRAL,
-                peer_address_type=pending.peer_address.address_type,
-                peer_address=pending.peer_address,
-                connection_interval=0,
-                peripheral_latency=0,
-                supervision_timeout=0,
-                central_clock_accuracy=0,
-            )
-        )
-        return hci.HCI_StatusReturnParameters(hci.HCI_ErrorCode.SUCCESS)
-
-    def on_hci_le_set_scan_enable_command(
-        self, command: hci.HCI_LE_Set_Scan_Enable_Command
-    ) -> hci.HCI_StatusReturnParameters:
-        """Begin or end a scan, in which nothing has been reported yet."""
-        self.reported.clear()
-        return super().on_hci_le_set_scan_enable_command(command)
-
-    def on_advertising_pdu(self, pdu: ll.AdvInd | ll.AdvExtInd) -> None:
-        """Report an advertisement, in a scan without duplicates once: a host may be slow."""
-        was_scanning, key = self.le_scan_enable, (pdu.advertiser_address, pdu.data)
-        if self.filter_duplicates and key in self.reported:
-            self.le_scan_enable = False
-        self.reported.add(key)
-        super().on_advertising_pdu(pdu)
-        self.le_scan_enable = was_scanning
-
-    def on_hci_reset_command(self, command: hci.HCI_Reset_Command) -> hci.HCI_StatusReturnParameters:
-        """Forget what the host had set up."""
-        self.go_silent()
-        return super().on_hci_reset_command(command)
-
-    def go_silent(self) -> None:
-        """Stop advertising, scanning and connecting; the peers of all links see a supervision timeout."""
-        self.le_legacy_advertiser.stop()
-        self.le_scan_enable = False
-        self.pending_le_connection = None
-        for connection in list(self.le_connections.values()):
-            # The peer may be gone already: then there is nobody to tell.
-            with contextlib.suppress(InvalidArgumentError):
-                connection.send_ll_control_pdu(ll.TerminateInd(hci.HCI_ErrorCode.CONNECTION_TIMEOUT_ERROR))
-        self.le_connections.clear()
 
 
 class HciClient(StreamPacketSource):
@@ -200,7 +104,7 @@ class Air:
 
     def __init__(self, ports: list[int]) -> None:
         self.ports = ports
-        self._link = AirLink()  # type: ignore[no-untyped-call]  # Bumble gives it no annotations
+        self._link = AirLink()
         self._hci_ports: list[HciPort] = []
         self._supervision: asyncio.Task[None] | None = None
         self._kernel: Transport | None = None
@@ -211,7 +115,7 @@ class Air:
             hci_port = HciPort(index, self._link)
             self._hci_ports.append(hci_port)
             self.ports[index] = await hci_port.listen(port)
-        self._supervision = asyncio.create_task(self._supervise())
+        self._supervision = asyncio.create_task(self._link.supervise())
         return self
 
     async def __aexit__(
@@ -239,29 +143,6 @@ class Air:
             link=self._link,
             public_address=PUBLIC_ADDRESS.format(KERNEL_NUMBER),
         )
-
-    async def _supervise(self) -> None:
-        """Drop links that only one end believes in, for ever.
-
-        Two centrals that answer one advertisement both believe that they are connected, but the peripheral took
-        only the first. A real controller notices that nobody answers.
-        """
-        suspects: set[int] = set()
-        while True:
-            await asyncio.sleep(SUPERVISION_MS / 1_000)
-            half_open = {id(connection): connection for connection in self._half_open()}
-            for key in suspects & half_open.keys():
-                connection = half_open[key]
-                connection.controller.on_le_disconnected(connection, hci.HCI_ErrorCode.CONNECTION_TIMEOUT_ERROR)
-            suspects = set(half_open)
-
-    def _half_open(self) -> list[Connection]:
-        ends = {
-            (str(connection.self_address), str(connection.peer_address)): connection
-            for controller in self._link.controllers
-            for connection in controller.le_connections.values()
-        }
-        return [connection for (near, far), connection in ends.items() if (far, near) not in ends]
 
 
 async def _run(ports: list[int]) -> None:

@@ -75,7 +75,11 @@ def backend(options: Mapping[str, str]) -> BleBackend:
     """
     if "hci" not in options or not options.keys() <= OPTIONS:
         raise ValueError(f"the simulator's radio takes hci (required) and address, not {sorted(options)}")
-    adapter = HciHost(hci=options["hci"], address=options.get("address"))
+    return backend_on(HciHost(hci=options["hci"], address=options.get("address")))
+
+
+def backend_on(adapter: HciHost) -> BleBackend:
+    """Make a backend on this adapter."""
 
     class AdapterScanner(VirtualScanner):
         host = adapter

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from bumble.core import BaseBumbleError
@@ -11,13 +12,13 @@ from bumble.device import Connection, Device, DeviceConfiguration
 from bumble.hci import Address, HCI_LE_Create_Connection_Cancel_Command
 from bumble.snoop import BtSnooper
 from bumble.transport import open_transport
-from bumble.transport.common import TransportLostError
+from bumble.transport.common import Transport, TransportLostError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bumble.transport.common import Transport
-
+Hci = str | Callable[[], Awaitable[Transport]]
+"""A controller: Bumble's name of a transport, or what opens one."""
 OPEN_MS_MAX: Final = 3_000
 """Longest time to reach and reset the controller, in milliseconds."""
 CANCEL_MS_MAX: Final = 1_000
@@ -29,11 +30,12 @@ HCI_FAULTS: Final = (BaseBumbleError, OSError, TimeoutError)
 class HciHost:
     """One Bumble `Device` on the controller behind the transport `hci`, e.g. `tcp-client:127.0.0.1:40001`.
 
+    A controller in this program has no such name: `hci` is then what opens the way to it.
     `address` is a random static address; a fresh one is made when it is None. All that passes between host and
     controller is written to `capture`, if given, as btsnoop.
     """
 
-    def __init__(self, *, hci: str, address: str | None = None, capture: BinaryIO | None = None) -> None:
+    def __init__(self, *, hci: Hci, address: str | None = None, capture: BinaryIO | None = None) -> None:
         self._hci = hci
         self._snooper = None if capture is None else BtSnooper(capture)
         self._address = Address(address) if address else Address.generate_static_address()
@@ -113,7 +115,7 @@ class HciHost:
             await self._close()
 
     async def _open(self) -> Device:
-        self._transport = await open_transport(self._hci)
+        self._transport = await (open_transport(self._hci) if isinstance(self._hci, str) else self._hci())
         # No name, no GAP service: nothing that names a device in an attribute that anyone can read.
         configuration = DeviceConfiguration(name="", address=self._address, gap_service_enabled=False)
         device = Device.from_config_with_hci(configuration, self._transport.source, self._transport.sink)

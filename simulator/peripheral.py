@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from bumble.device import Connection, Device
 
+    from simulator.hci import Hci
     from simulator.wire import PeripheralHandler
 
 ATT_MTU_MAX: Final = 247
@@ -55,7 +56,7 @@ class Peripheral:
     def __init__(
         self,
         *,
-        hci: str,
+        hci: Hci,
         handler: PeripheralHandler,
         address: str | None = None,
         att_mtu_max: int = ATT_MTU_MAX,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from bumble.device import Advertisement, Connection
     from bumble.gatt_client import CharacteristicProxy
 
+    from simulator.hci import Hci
+
 PHONE_ATT_MTU: Final = 185
 """What phones commonly ask for; the lock would take more."""
 
@@ -29,7 +31,7 @@ class PhoneRadioError(Exception):
 class PhoneRadio:
     """A phone's adapter. `async with PhoneRadio(hci="tcp-client:127.0.0.1:40002") as radio`."""
 
-    def __init__(self, *, hci: str, address: str | None = None, att_mtu: int = PHONE_ATT_MTU) -> None:
+    def __init__(self, *, hci: Hci, address: str | None = None, att_mtu: int = PHONE_ATT_MTU) -> None:
         self._host = HciHost(hci=hci, address=address)
         self._att_mtu = att_mtu
 

@@ -10,7 +10,8 @@ from bumble.hci import Address, OwnAddressType
 from bumble.transport import open_transport
 
 from firmware_protocol.constants import RX_UUID, SERVICE_UUID, TX_UUID
-from simulator.air import PUBLIC_ADDRESS, Air
+from simulator.air import Air
+from simulator.air_link import PUBLIC_ADDRESS
 from simulator.peripheral import Peripheral
 from tests.support.echo_lock import EchoLock
 
