@@ -10,7 +10,7 @@
   `errands`, `link_session`, `session`. The caller brings milliseconds of its own monotonic clock, keys and nonces.
 - §11: phones: `relay`. §12: the lock's log: `lock_log`. §13: journal and receipts: `merkle`, `checkpoint`.
 - §14: the broker: `topics`.
-- §18 to §20: `pairing`, `ownership`, `courier`.
+- §18 to §20: `pairing`, `ownership`, `courier`. §21: sealed messages: `sealed`.
 
 A name is looked up when it is asked for: whoever imports one module does not pay for the others. Inside this repository
 the modules are imported directly.
@@ -116,6 +116,7 @@ if TYPE_CHECKING:
     from firmware_protocol.pairing import Doorstep, GatewayPairing, LockLabel, LockPairing, link_key_fingerprint
     from firmware_protocol.relay import AnswerKind, RelayAnswer, RelayDecider, RelayPhone
     from firmware_protocol.schema import WireMap
+    from firmware_protocol.sealed import Sealed, SealedBody, is_sealed, seal, unseal
     from firmware_protocol.session import FormerOwner, GatewaySession, LockSession
     from firmware_protocol.signed import SignedMap, open_signed, sign, sign_many
     from firmware_protocol.statements import (
@@ -258,6 +259,8 @@ __all__ = [
     "Rights",
     "Role",
     "RoleKeys",
+    "Sealed",
+    "SealedBody",
     "SessionState",
     "SignedMap",
     "SignedNote",
@@ -283,6 +286,7 @@ __all__ = [
     "genesis",
     "id_of",
     "inclusion_proof",
+    "is_sealed",
     "judge_order",
     "kid_of",
     "leaf_hash",
@@ -299,9 +303,11 @@ __all__ = [
     "parse_note",
     "pieces",
     "root_of",
+    "seal",
     "sign",
     "sign_checkpoint",
     "sign_many",
+    "unseal",
     "verify_batch",
     "verify_bundle",
     "verify_checkpoint",
@@ -339,5 +345,6 @@ _MODULES: Final = (
     "pairing",
     "ownership",
     "courier",
+    "sealed",
 )
 """Where the names above are looked for."""

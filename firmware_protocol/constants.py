@@ -126,6 +126,10 @@ PAIRING_MS_MAX: Final = 60_000
 INSTALL_BUTTON_MS: Final = 600_000
 """A lock with an owner can be paired for so long after its install button was pressed, in milliseconds."""
 
+# §21 sealed messages
+SEALED_PAYLOAD_SIZE_MAX: Final = 4_096
+"""Longest payload that is sealed, in bytes: a Keyset, or a request in JSON."""
+
 # §4 life of signed objects
 GRANT_LIFE_S_MAX: Final = 24 * 3_600
 """Longest life of a grant of class 0 or 1."""

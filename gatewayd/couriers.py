@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from gatewayd.uplink.ledger import Ledger
     from gatewayd.uplink.ports import LogMail, SignedObjects
+    from gatewayd.uplink.seals import Seals
 
 ENTRY_COUNT_MAX: Final = 128
 """Most entries of the journal that one wish is answered with."""
@@ -30,10 +31,12 @@ class Couriers:
         objects: SignedObjects,
         log_mail: LogMail,
         ledger: Ledger,
+        seals: Seals,
         seal: Callable[[int, bytes], bytes] | None = None,
     ) -> None:
         """With `seal` phones carry what it makes of an entry: they are no more to read visits than the broker is."""
         self._seal = seal
+        self._seals = seals
         self._objects = objects
         self._log_mail = log_mail
         self._ledger = ledger
@@ -50,7 +53,7 @@ class Couriers:
         if take is None:
             return Code.UNSUPPORTED_TYPE
         try:
-            await take(data)
+            await take(self._seals.open(data).payload)
         except RemoteProtocolError as error:
             return error.code
         except StoreError:

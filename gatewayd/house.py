@@ -51,6 +51,7 @@ from gatewayd.uplink.ledger import Ledger
 from gatewayd.uplink.outbox import Outbox
 from gatewayd.uplink.outlet import Outlet
 from gatewayd.uplink.sealing import Sealer
+from gatewayd.uplink.seals import Seals
 from gatewayd.uplink.supervision import supervise
 from gatewayd.uplink.uplink import Uplink
 
@@ -226,7 +227,8 @@ class House:
             alerts=self.alerts,
             seal=seal,
         )
-        self.watch.couriers = Couriers(objects=base.trust, log_mail=outbox, ledger=self.ledger, seal=seal)
+        seals = Seals(keys=identity.link_keys, entropy=seams.entropy)
+        self.watch.couriers = Couriers(objects=base.trust, log_mail=outbox, ledger=self.ledger, seals=seals, seal=seal)
         outlet = Outlet()
         self.downlink = Downlink(
             topics=self.topics,
@@ -237,6 +239,7 @@ class House:
             requests=self.request_desk,
             log_mail=outbox,
             outlet=outlet,
+            seals=seals,
         )
         self.uplink = Uplink(
             broker=seams.broker,

@@ -43,6 +43,7 @@ from firmware_protocol.messages import (
 )
 from firmware_protocol.orders import PairingOrder
 from firmware_protocol.relay import AnswerKind, RelayAnswer
+from firmware_protocol.sealed import Sealed, SealedBody
 from firmware_protocol.statements import CommandReceipt, LogHead
 from firmware_protocol.tokens import Keyset
 from firmware_protocol.vectors.examples import (
@@ -52,6 +53,8 @@ from firmware_protocol.vectors.examples import (
     NOW_S,
     PUBLIC,
     SIGNED_COMMAND,
+    SIGNED_GRANT,
+    STRANGER_LINK,
     signed_example,
 )
 from firmware_protocol.vocabulary import Action, Bolt, Decider, DoorLeaf, Parcel
@@ -167,6 +170,12 @@ STATUS: Final = LockStatus(
     command_code=Code.DONE,
 )
 OTHERS: Final[Mapping[type[WireMap], WireMap]] = {
-    type(value): value for value in (STATUS, RelayAnswer(kind=AnswerKind.RECEIPT, body=signed_example(CommandReceipt)))
+    type(value): value
+    for value in (
+        STATUS,
+        RelayAnswer(kind=AnswerKind.RECEIPT, body=signed_example(CommandReceipt)),
+        Sealed(box=bytes(range(80))),
+        SealedBody(payload=SIGNED_GRANT, answer_key=STRANGER_LINK.public),
+    )
 }
 """Bodies that stand neither in a record nor in a plain message."""

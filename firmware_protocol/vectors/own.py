@@ -14,6 +14,7 @@ from firmware_protocol.vectors import (
     own_notes,
     own_ownership,
     own_relay,
+    own_sealed,
     own_sessions,
     own_signed,
 )
@@ -33,10 +34,12 @@ _MODULES: Final[tuple[ModuleType, ...]] = (
     own_fragments,
     own_handshakes,
     own_relay,
+    own_sealed,
     own_sessions,
     own_ownership,
     own_log,
     own_notes,
+    own_sealed,
 )
 _BY_KIND: Final[Mapping[str, ModuleType]] = {module.KIND: module for module in _MODULES}
 

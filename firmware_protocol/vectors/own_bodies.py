@@ -46,7 +46,7 @@ def documents() -> Iterator[tuple[str, Case]]:
     yield "plain", _document("8.1", "plain messages: type, body", _plain_cases())
     yield (
         "bodies",
-        _document("8, 11", "the payload of handshake message 2, and what a phone is answered", _other_cases()),
+        _document("8, 11, 21", "handshake message 2, what a phone is answered, and what is sealed", _other_cases()),
     )
 
 

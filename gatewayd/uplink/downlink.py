@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from enum import StrEnum, unique
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,7 @@ import structlog
 from firmware_protocol.codes import Code
 from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.relay import AnswerKind
+from firmware_protocol.sealed import is_sealed
 from gatewayd.channel import Channel, Submission
 from gatewayd.errors import GatewayError
 from gatewayd.plain_text import shown
@@ -25,6 +27,7 @@ from gatewayd.uplink.payloads import (
     read_info_request,
     read_request,
     rejection,
+    reply_to,
 )
 from gatewayd.uplink.ports import RefusedError
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from gatewayd.channel import Submit
     from gatewayd.uplink.outlet import Outlet
     from gatewayd.uplink.ports import AlarmIntake, InfoSource, LogMail, Requests, SignedObjects
+    from gatewayd.uplink.seals import Seals
     from gatewayd.uplink.seam import BrokerSession, Incoming
 
 SUBMISSION_COUNT_MAX: Final = 32
@@ -67,23 +71,25 @@ class Drop(StrEnum):
 class MqttResponder:
     """A `channel.Responder` for one request over MQTT."""
 
-    def __init__(self, reply_to: ReplyTo, outlet: Outlet, may_deny: Callable[[], bool]) -> None:
+    def __init__(
+        self, reply_to: ReplyTo, send: Callable[[ReplyTo, AnswerKind, bytes], None], may_deny: Callable[[], bool]
+    ) -> None:
         self._reply_to = reply_to
-        self._outlet = outlet
+        self._send = send
         self._may_deny = may_deny
 
     async def receipt(self, raw: bytes) -> None:
         """See `Responder.receipt`."""
-        self._outlet.send(answer(self._reply_to, AnswerKind.RECEIPT, raw))
+        self._send(self._reply_to, AnswerKind.RECEIPT, raw)
 
     async def info(self, raw: bytes) -> None:
         """See `Responder.info`."""
-        self._outlet.send(answer(self._reply_to, AnswerKind.INFO, raw))
+        self._send(self._reply_to, AnswerKind.INFO, raw)
 
     async def denied(self) -> None:
         """See `Responder.denied`."""
         if self._may_deny():
-            self._outlet.send(answer(self._reply_to, AnswerKind.DENIED))
+            self._send(self._reply_to, AnswerKind.DENIED, b"")
 
 
 class Downlink:
@@ -100,7 +106,9 @@ class Downlink:
         requests: Requests,
         log_mail: LogMail,
         outlet: Outlet,
+        seals: Seals,
     ) -> None:
+        self._seals = seals
         self._topics = topics
         self._submit = submit
         self._objects = objects
@@ -151,21 +159,48 @@ class Downlink:
             await asyncio.wait(self._submissions)
 
     async def _take_command(self, incoming: Incoming) -> None:
-        request = read_command(incoming, self._topics)
-        if isinstance(request, Unreadable):
-            self._drop(Drop.UNREADABLE, incoming, request.reason)
-        elif incoming.retained:
-            # Attack: yesterday's unlock, stored at the broker for whenever the gateway comes back.
-            self._drop(Drop.RETAINED, incoming, "a command must not be retained")
-            if self._may_deny():
-                self._outlet.send(rejection(request.reply_to))
+        if incoming.retained:
+            self._reject_retained(incoming)
         elif len(self._submissions) >= SUBMISSION_COUNT_MAX:
             self._drop(Drop.FLOOD, incoming, "too many commands at once")
         else:
-            self._begin(request)
+            request = self._read(incoming, lambda message: read_command(message, self._topics), self._topics.response)
+            if request is not None:
+                self._begin(request)
+
+    def _reject_retained(self, incoming: Incoming) -> None:
+        # Attack: yesterday's unlock, stored at the broker for whenever the gateway comes back.
+        request = read_command(incoming, self._topics)
+        if isinstance(request, Unreadable):
+            self._drop(Drop.UNREADABLE, incoming, request.reason)
+            return
+        self._drop(Drop.RETAINED, incoming, "a command must not be retained")
+        if self._may_deny():
+            self._outlet.send(rejection(request.reply_to))
+
+    def _read(
+        self, incoming: Incoming, read: Callable[[Incoming], Request | Unreadable], default_topic: str
+    ) -> Request | None:
+        """Return the request in a message, sealed or not; drop it where there is none."""
+        try:
+            opened = self._seals.open(incoming.payload)
+            request = read(replace(incoming, payload=opened.payload))
+        except RemoteProtocolError as error:
+            request = Unreadable(reason=str(error))
+        else:
+            if isinstance(request, Request):
+                return replace(request, reply_to=replace(request.reply_to, answer_key=opened.answer_key))
+        self._drop(Drop.UNREADABLE, incoming, request.reason)
+        # Attack: a box that was tampered with must not be told from one that holds nonsense.
+        if is_sealed(incoming.payload) and self._may_deny():
+            self._send(reply_to(incoming, self._topics, default_topic), AnswerKind.DENIED, b"")
+        return None
+
+    def _send(self, reply: ReplyTo, kind: AnswerKind, body: bytes) -> None:
+        self._outlet.send(self._seals.close(answer(reply, kind, body), reply.answer_key))
 
     def _begin(self, request: Request) -> None:
-        responder = MqttResponder(request.reply_to, self._outlet, self._may_deny)
+        responder = MqttResponder(request.reply_to, self._send, self._may_deny)
         submission = Submission(channel=Channel.MQTT, bundle=request.body)
         task = asyncio.get_running_loop().create_task(self._guarded_submit(submission, responder))
         self._submissions.add(task)
@@ -188,31 +223,31 @@ class Downlink:
         elif not self._info_pace.allows(asyncio.get_running_loop().time()):
             self._drop(Drop.FLOOD, incoming, "more requests than are answered")
         else:
-            self._outlet.send(answer(request.reply_to, AnswerKind.INFO, self._infos.info(request.body)))
+            self._send(request.reply_to, AnswerKind.INFO, self._infos.info(request.body))
 
     async def _take_request(self, incoming: Incoming, verb: str) -> None:
-        request = read_request(incoming, self._topics, verb)
-        if isinstance(request, Unreadable):
-            self._drop(Drop.UNREADABLE, incoming, request.reason)
-        elif incoming.retained:
+        if incoming.retained:
             self._drop(Drop.RETAINED, incoming, "a request must not be retained")
-        elif not self._request_pace.allows(asyncio.get_running_loop().time()):
+            return
+        if not self._request_pace.allows(asyncio.get_running_loop().time()):
             self._drop(Drop.FLOOD, incoming, "more requests than are answered")
-        else:
-            await self._hand_over(
-                incoming, lambda body: self._answer_request(verb, body, request.reply_to), request.body
-            )
+            return
+        where = self._topics.response_to(verb)
+        request = self._read(incoming, lambda message: read_request(message, self._topics, verb), where)
+        if request is not None:
+            reply = request.reply_to
+            await self._hand_over(incoming, lambda body: self._answer_request(verb, body, reply), request.body)
 
-    async def _answer_request(self, verb: str, body: bytes, reply_to: ReplyTo) -> None:
+    async def _answer_request(self, verb: str, body: bytes, reply: ReplyTo) -> None:
         try:
             kind, answered = await self._requests.take_request(verb, body)
         except RemoteProtocolError as error:
             if error.code in {Code.WRONG_EPOCH, Code.EXPIRED}:
-                self._outlet.send(answer(reply_to, AnswerKind.INFO, self._infos.info(b"")))
+                self._send(reply, AnswerKind.INFO, self._infos.info(b""))
             elif self._may_deny():
-                self._outlet.send(answer(reply_to, AnswerKind.DENIED))
+                self._send(reply, AnswerKind.DENIED, b"")
             raise
-        self._outlet.send(answer(reply_to, kind, answered))
+        self._send(reply, kind, answered)
 
     async def _take_object(self, incoming: Incoming) -> None:
         take = self._taker(incoming.topic)
@@ -237,7 +272,7 @@ class Downlink:
         self, incoming: Incoming, take: Callable[[bytes], Awaitable[None]], body: bytes | None = None
     ) -> None:
         try:
-            await take(incoming.payload if body is None else body)
+            await take(self._seals.open(incoming.payload).payload if body is None else body)
         except (RemoteProtocolError, RefusedError) as error:
             self._drop(Drop.REFUSED, incoming, str(error))
         except GatewayError as error:

@@ -6,6 +6,8 @@ A request comes in one of two encodings and is answered in the same one:
   `RelayAnswer` as a phone at the door gets;
 - JSON for MQTT 3.1.1 and for tools: `{"bundle": "<base64url>", "correlation": "<at most 64 characters>"}`;
   answered as `{"correlation": …, "receipt": "<base64url>"}`, or `info`, `denied`, `rejected` in its place.
+
+Either may have come sealed, and its answer goes sealed then: `seals`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import base64
 import binascii
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, unique
 from typing import TYPE_CHECKING, Final
 
@@ -62,6 +64,8 @@ class ReplyTo:
     """MQTT 5: at most 64 bytes."""
     json_correlation: str | None = None
     """At most 64 characters."""
+    answer_key: bytes = b""
+    """X25519 key that the answer is sealed to; empty: it goes in the clear."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,20 +116,26 @@ def rejection(reply_to: ReplyTo) -> Outgoing:
     return _json_answer(reply_to, "rejected", "retained")
 
 
-def _read(incoming: Incoming, topics: Topics, *, key: str, size_max: int, default_topic: str) -> Request | Unreadable:
+def reply_to(incoming: Incoming, topics: Topics, default_topic: str) -> ReplyTo:
+    """Return where and how a bare request is answered, whatever is in it."""
     topic, correlation = default_topic, incoming.correlation
     if incoming.response_topic is not None and topics.accepts_response_topic(incoming.response_topic):
         topic = incoming.response_topic
     if correlation is not None and len(correlation) > CORRELATION_SIZE_MAX:
         correlation = None
+    return ReplyTo(topic=topic, correlation=correlation)
+
+
+def _read(incoming: Incoming, topics: Topics, *, key: str, size_max: int, default_topic: str) -> Request | Unreadable:
+    bare = reply_to(incoming, topics, default_topic)
     if incoming.payload[:1] == b"{":  # as CBOR, the head of a text longer than any message
-        return _read_json(incoming.payload, ReplyTo(topic=topic, correlation=correlation), key, size_max)
+        return _read_json(incoming.payload, bare, key, size_max)
     if not 0 < len(incoming.payload) <= size_max:
         return Unreadable(reason=f"its size of {len(incoming.payload)} bytes")
-    return Request(body=incoming.payload, reply_to=ReplyTo(topic=topic, correlation=correlation))
+    return Request(body=incoming.payload, reply_to=bare)
 
 
-def _read_json(payload: bytes, reply_to: ReplyTo, key: str, size_max: int) -> Request | Unreadable:
+def _read_json(payload: bytes, bare: ReplyTo, key: str, size_max: int) -> Request | Unreadable:
     if len(payload) > JSON_SIZE_MAX:
         return Unreadable(reason=f"its size of {len(payload)} bytes")
     try:
@@ -142,12 +152,7 @@ def _read_json(payload: bytes, reply_to: ReplyTo, key: str, size_max: int) -> Re
         correlation = ""
     return Request(
         body=decoded,
-        reply_to=ReplyTo(
-            topic=reply_to.topic,
-            encoding=Encoding.JSON,
-            correlation=reply_to.correlation,
-            json_correlation=correlation or None,
-        ),
+        reply_to=replace(bare, encoding=Encoding.JSON, json_correlation=correlation or None),
     )
 
 

@@ -16,6 +16,7 @@ from firmware_protocol.fragments import Fragmenter, FragmentKind, Reassembler
 from firmware_protocol.hello import TO_PHONE_PLAIN, PhoneHello, decode_plain
 from firmware_protocol.noise import KeyPair
 from firmware_protocol.relay import AnswerKind, RelayAnswer, RelayPhone
+from firmware_protocol.sealed import SealedBody, seal
 from firmware_protocol.signed import open_signed
 from firmware_protocol.statements import CommandReceipt
 from firmware_protocol.vocabulary import Parcel, Tier
@@ -134,6 +135,9 @@ def test_a_phone_ends_the_cold_and_its_carer_gets_in(tmp_path: Path, key: Privat
         assert receipt is not None
         assert await phone.bring(Parcel.RECEIPT, receipt) is Code.DONE
         state = world.office.state(world.home, now_s=world.utc_s(), seq=5)
+        if key is not None:  # then not even the phone that carries it can tell who is revoked
+            ephemeral = KeyPair.from_private(world.entropy.token(32))
+            state = seal(SealedBody(payload=state), to=world.home.gateway_link_keys.public, ephemeral=ephemeral)
         assert await phone.bring(Parcel.STATE, state) is Code.DONE
         await phone.leave()
         assert world.house.statements.tier() is Tier.FRESH
@@ -152,6 +156,7 @@ def test_attack_a_phone_brings_what_nobody_signed(tmp_path: Path, kind: Parcel) 
         phone = CourierPhone(world)
         await phone.ask(world.carer())
         assert await phone.bring(kind, b"forged") is not Code.DONE
+        assert await phone.bring(kind, b"\xa1\x00\x40") is not Code.DONE  # no more is a seal that does not open
         assert world.house.statements.tier() is Tier.COLD
         await world.kill_gateway()
 

@@ -19,6 +19,7 @@ from gatewayd.uplink.downlink import Downlink
 from gatewayd.uplink.ledger import Ledger
 from gatewayd.uplink.outbox import Outbox
 from gatewayd.uplink.outlet import Outlet
+from gatewayd.uplink.seals import Seals
 from gatewayd.uplink.seam import Incoming
 from gatewayd.uplink.uplink import Uplink
 from simulator.central_log import CentralLog, Directory, Now
@@ -26,6 +27,7 @@ from simulator.central_store import CentralStore
 from simulator.office import Office
 from tests.support.manual_clock import ManualClock
 from tests.support.memory_broker import MemoryBroker
+from tests.support.seeded_entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -205,6 +207,7 @@ class UplinkBench:
             requests=self.ears,
             log_mail=self.outbox,
             outlet=self.outlet,
+            seals=Seals(keys=self.home.gateway_link_keys, entropy=SeededEntropy(1)),
         )
         self.uplink = Uplink(
             broker=self.client,

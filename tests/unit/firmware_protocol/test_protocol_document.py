@@ -25,6 +25,7 @@ from firmware_protocol.lock_log import IMPORTANCE, RecordType
 from firmware_protocol.messages import Confirm, Message, State, StateGet, encode_record
 from firmware_protocol.noise import KK, CipherState, HandshakeState
 from firmware_protocol.relay import AnswerKind, RelayAnswer
+from firmware_protocol.sealed import Sealed, SealedBody
 from firmware_protocol.session import GatewaySession, LinkSession, LockSession, SessionState
 from firmware_protocol.signed import SignedMap
 from firmware_protocol.topics import Topics
@@ -48,7 +49,9 @@ from firmware_protocol.vocabulary import (
     Role,
     Tier,
 )
+from gatewayd.journal.events import GatewayHeartbeat
 from tests.support.protocol_document import PATH, as_lines, examples, examples_in, key_rows, tables
+from tests.support.schema_documents import STATE_TOPICS, event_schema, sealed_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +62,15 @@ if TYPE_CHECKING:
 TEXT: Final = PATH.read_text()
 PLAIN: Final = {**FROM_GATEWAY_PLAIN, **FROM_LOCK_PLAIN, **TO_PHONE_PLAIN}
 RECORDS: Final = {**FROM_GATEWAY, **FROM_LOCK}
-MAPS: Final[list[type[WireMap]]] = [*VALUES, *PLAIN.values(), LockStatus, *RECORDS.values(), RelayAnswer]
+MAPS: Final[list[type[WireMap]]] = [
+    *VALUES,
+    *PLAIN.values(),
+    LockStatus,
+    *RECORDS.values(),
+    RelayAnswer,
+    Sealed,
+    SealedBody,
+]
 WORDS: Final[list[type[IntEnum | IntFlag]]] = [
     Action,
     Rights,
@@ -196,13 +207,35 @@ def test_the_topics_are_those_of_the_code() -> None:
     assert incoming == {topic.removeprefix(below) for topic in topics.subscriptions}
 
 
+@pytest.mark.parametrize(
+    ("name", "schema"),
+    [("entry", event_schema(GatewayHeartbeat)), ("sealed entry", sealed_schema())],
+    ids=["entry", "sealed entry"],
+)
+def test_the_attributes_of_an_entry_are_those_of_its_schema(name: str, schema: dict[str, Any]) -> None:
+    documented = tables(TEXT, "attributes")[name]
+    present = {True: "always", False: "may"}
+    assert columns(documented, 2) == [
+        (attribute, present[attribute in schema["required"]]) for attribute in sorted(schema["properties"])
+    ]
+    assert all(meaning for *_, meaning in documented)
+
+
+def test_the_members_of_retained_json_are_those_of_its_models() -> None:
+    topics = {row[0]: row[3] for row in tables(TEXT, "topics")["all"]}
+    for topic, document in STATE_TOPICS.items():
+        # After JSON the row names the members in backticks; `tables` has taken them off.
+        words = set(re.findall(r"[a-z_]+", topics[topic.replace("+", "<lock id>")].partition(":")[0]))
+        assert document.model_fields.keys() <= words, topic
+
+
 def test_every_section_that_the_code_cites_is_there() -> None:
     sections = {int(number) for number in re.findall(r"^## (\d+) ", TEXT, re.MULTILINE)}
     cited = set()
     for path in (PATH.parents[1] / "firmware_protocol").rglob("*.py"):
         for line in re.findall(r"docs/protocol\.md ([^\n]*)", path.read_text()):
             cited |= {int(number) for number in re.findall(r"§(\d+)", line)}
-    assert sections == set(range(1, 21))
+    assert sections == set(range(1, 22))
     assert cited <= sections
 
 
