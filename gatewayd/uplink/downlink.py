@@ -30,9 +30,11 @@ from gatewayd.uplink.payloads import (
     reply_to,
 )
 from gatewayd.uplink.ports import RefusedError
+from gatewayd.uplink.sorting import Sorting
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from typing import NoReturn
 
     from firmware_protocol.topics import Topics
     from gatewayd.channel import Submit
@@ -127,19 +129,33 @@ class Downlink:
             topics.authority_state: objects.take_state,
         }
         self._live_only = {topics.alarm, topics.log_receipt}
+        self._folders: Mapping[str, Callable[[bytes], Awaitable[None]]] = {
+            topics.authority_provider(""): objects.take_authority,
+            topics.authority_grant(""): objects.take_grant,
+        }
+        self._sorting = Sorting(
+            documents=(topics.authority_keyset, topics.authority_state, topics.authority_provider("")),
+            grants=(topics.authority_grant(""),),
+        )
         self.dropped: Counter[Drop] = Counter()
         """Messages that went no further, by reason, since the start."""
 
-    async def run(self, session: BrokerSession) -> None:
-        """Route the messages of one session until it ends.
+    async def run(self, session: BrokerSession) -> NoReturn:
+        """Read the messages of one session until it ends, ahead of `work`.
 
-        Commands outlive it: a door that is being opened does not stop because the internet did.
+        What it has brought outlives it: the broker knows it to be delivered, and an open door is not left half open
+        because the internet has gone.
 
         Raises:
             BrokerError: the session has ended.
         """
         while True:
-            await self.route(await session.next_message())
+            await self._sorting.put(await session.next_message())
+
+    async def work(self) -> NoReturn:
+        """Route what the sessions bring, the most needed first, for ever."""
+        while True:
+            await self.route(await self._sorting.get())
             await asyncio.sleep(0)  # in a flood the next one is here already: the phone at the door has its turn first
 
     async def route(self, incoming: Incoming) -> None:
@@ -259,14 +275,8 @@ class Downlink:
             await self._hand_over(incoming, take)
 
     def _taker(self, topic: str) -> Callable[[bytes], Awaitable[None]] | None:
-        if topic in self._takers:
-            return self._takers[topic]
-        folder = topic.rpartition("/")[0]
-        if folder == self._topics.authority_provider("").removesuffix("/"):
-            return self._objects.take_authority
-        if folder == self._topics.authority_grant("").removesuffix("/"):
-            return self._objects.take_grant
-        return None
+        folder, slash, _ = topic.rpartition("/")
+        return self._takers.get(topic) or self._folders.get(folder + slash)
 
     async def _hand_over(
         self, incoming: Incoming, take: Callable[[bytes], Awaitable[None]], body: bytes | None = None

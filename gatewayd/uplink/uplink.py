@@ -14,6 +14,7 @@ from gatewayd.uplink.seam import BrokerCode, BrokerError, Outgoing
 
 if TYPE_CHECKING:
     from random import Random
+    from typing import NoReturn
 
     from firmware_protocol.topics import Topics
     from gatewayd.uplink.board import Board
@@ -95,6 +96,11 @@ class Uplink:
         Raises:
             ExceptionGroup: a bug in one of the parts. Faults of network, broker and disk never come out.
         """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._downlink.work())
+            await self._keep_a_session()
+
+    async def _keep_a_session(self) -> NoReturn:
         while True:
             began_s = asyncio.get_running_loop().time()
             error = await self._session_until_error()

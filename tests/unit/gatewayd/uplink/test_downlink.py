@@ -12,7 +12,7 @@ from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.relay import AnswerKind, RelayAnswer
 from gatewayd.channel import Channel, Submission
 from gatewayd.errors import GatewayError
-from gatewayd.uplink.downlink import SUBMISSION_COUNT_MAX
+from gatewayd.uplink.downlink import SUBMISSION_COUNT_MAX, Drop
 from gatewayd.uplink.seam import Incoming
 from tests.support.inline_executor import InlineExecutor
 from tests.support.uplink_bench import UplinkBench
@@ -364,11 +364,9 @@ class Flood:
     def __init__(self, topic: str, count: int) -> None:
         self._message = Incoming(topic=topic, payload=b"", retained=False)
         self._left_count = count
-        self.over = asyncio.Event()
 
     async def next_message(self) -> Incoming:
         if not self._left_count:
-            self.over.set()
             await asyncio.Event().wait()
         self._left_count -= 1
         return self._message
@@ -378,10 +376,51 @@ def test_attack_a_flood_that_is_here_already_leaves_everybody_else_a_turn_after_
     async def story(bench: UplinkBench, _post: Post) -> None:
         flood, turn_count = Flood(bench.topics.command, 50), 0
         running = asyncio.create_task(bench.downlink.run(flood))  # type: ignore[arg-type]  # all that it asks of a session
-        while not flood.over.is_set():
+        while bench.downlink.dropped[Drop.UNREADABLE] < 50:
             turn_count += 1
             await asyncio.sleep(0)
         running.cancel()
         assert turn_count >= 50
+
+    online(tmp_path, story)
+
+
+def test_a_command_behind_ten_thousand_grants_is_decided_before_them_and_then_all_of_them_are_taken(
+    tmp_path: Path,
+) -> None:
+    taken_before: list[int] = []
+
+    async def story(bench: UplinkBench, post: Post) -> None:
+        async def decide(_submission: Submission, responder: Responder) -> None:
+            taken_before.append(len(bench.ears.objects))
+            await responder.receipt(b"decided")
+
+        bench.ears.story = decide
+        grants = [number.to_bytes(4) for number in range(10_000)]
+        for grant in grants:
+            bench.send(bench.topics.authority_grant(grant.hex()), grant, retained=True)
+        bench.send(bench.topics.authority_state, b"revoked", retained=True)
+        bench.send(bench.topics.command, BUNDLE)
+        await bench.until(lambda: len(post.answers) == 1)
+        assert taken_before[0] <= 3
+        await bench.until(lambda: len(bench.ears.objects) == 10_001)
+        assert ("state", b"revoked") in bench.ears.objects[:3]
+        assert [data for kind, data in bench.ears.objects if kind == "grant"] == grants
+        assert bench.downlink.dropped == {}
+
+    online(tmp_path, story)
+
+
+def test_what_a_session_has_brought_is_taken_also_when_it_has_ended_and_what_comes_again_with_the_next_only_once(
+    tmp_path: Path,
+) -> None:
+    async def story(bench: UplinkBench, _post: Post) -> None:
+        grants = [number.to_bytes(4) for number in range(1_000)]
+        for grant in grants:
+            bench.send(bench.topics.authority_grant(grant.hex()), grant)
+        await bench.until(lambda: len(bench.ears.objects) > 0)
+        bench.broker.drop("gateway")
+        await bench.until(lambda: len(bench.ears.objects) == 1_000)
+        assert [data for _, data in bench.ears.objects] == grants
 
     online(tmp_path, story)

@@ -217,6 +217,9 @@ class Idle:
             await session.next_message()
         raise BrokerError(BrokerCode.LOST)
 
+    async def work(self) -> None:
+        await asyncio.Event().wait()
+
 
 def test_after_an_outage_a_thousand_gateways_come_back_within_the_cap_and_not_at_once() -> None:
     async def story() -> None:
