@@ -197,6 +197,7 @@ class House:
                     lock_key=door.lock_link_key,
                     log_key=door.lock_log_key,
                     address=base.plan.addresses.get(home.lock_id),
+                    owner_epoch=home.owner_epoch,
                 ),
                 keys=base.plan.identity.link_keys,
                 adapter=self.adapter,

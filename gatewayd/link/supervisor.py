@@ -27,7 +27,7 @@ from gatewayd.link.ports import LinkStatus
 from gatewayd.link.radio import RadioCode, RadioError
 from gatewayd.link.relay_channel import RelayChannels
 from gatewayd.link.slots import ROUND_MS
-from gatewayd.link.troubles import Troubles
+from gatewayd.link.troubles import ORDER_PENDING, Troubles
 from gatewayd.stopping import run_apart
 
 if TYPE_CHECKING:
@@ -261,6 +261,7 @@ class LinkSupervisor:
             version_floor=self._version_floor,
             value_size_max=self._link.value_size_max,
             now_ms=self._clock.now().monotonic_ms,
+            next_owner_epoch=self._target.owner_epoch,
         )
         self._client = LockClient(session=session, link=self._link, clock=self._clock, sink=self._attendance)
         self._carrier = asyncio.create_task(self._client.run())
@@ -271,6 +272,8 @@ class LinkSupervisor:
         client = self._live_client()
         authenticated, instant = await client.authenticated()
         status = authenticated.status
+        if status.owner_epoch < self._target.owner_epoch:
+            raise LinkLost(Code.OWNER_EPOCH.dotted, ORDER_PENDING)  # its counters are the earlier order's: no clone
         self._attendance.greet(status)
         await self._resume(client, status)
         self._relay.attach(client.post)
@@ -381,11 +384,7 @@ class LinkSupervisor:
 
 @contextlib.asynccontextmanager
 async def _radio_patience(timeout_ms: int, code: RadioCode) -> AsyncIterator[None]:
-    """Give up a radio that does not give up by itself.
-
-    Raises:
-        RadioError: `code`.
-    """
+    """Give up a radio that does not give up by itself, with `RadioError(code)`."""
     try:
         async with asyncio.timeout((timeout_ms + RADIO_SLACK_MS) / 1_000):
             yield

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 DENIED_COUNT: Final = 3
 """Handshakes in a row that were denied, after which somebody is told, once: chance garbles one."""
-NOT_OURS: Final = "what answers does not hold this lock's key: another lock, or one that lost its keys; pair it again"
+NOT_OURS: Final = (
+    "what answers does not take our key: another lock, one that lost its keys, or one that another unit has by a newer "
+    "order; pair it again"
+)
+ORDER_PENDING: Final = "the lock has not been given the newer order that is held here: hand it over with gatewayd pair"
 NOT_DOWN: Final = frozenset({RadioCode.HELD.value, Code.BUSY.dotted})
 """Faults of a link to a lock that is there and has no time."""
 
@@ -40,6 +44,7 @@ class Troubles:
         self._listener = listener
         self._pending: str | None = None
         self._suspected = False
+        self._is_order_told = False
         self._denied_count = 0
 
     def take(self) -> str | None:
@@ -53,7 +58,7 @@ class Troubles:
 
     async def note_up(self, *, session_ctr: int) -> None:
         """The link is ready."""
-        self._suspected = False
+        self._suspected = self._is_order_told = False
         self._denied_count = 0
         await self.outages.note_up(session_ctr=session_ctr)
 
@@ -68,6 +73,9 @@ class Troubles:
         if isinstance(fault, CloneSuspected) and not self._suspected:
             self._suspected = True
             await self._listener.on_alert(self._lock_id, Code.CLONE_SUSPECT, fault.detail)
+        if fault.code == Code.OWNER_EPOCH.dotted and not self._is_order_told:
+            self._is_order_told = True
+            await self._listener.on_alert(self._lock_id, Code.OWNER_EPOCH, fault.detail)
         if state is LinkState.HANDSHAKING and fault.code == Code.DENIED.dotted:
             self._denied_count += 1
             if self._denied_count == DENIED_COUNT:

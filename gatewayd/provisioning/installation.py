@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from firmware_protocol.chains import open_by_role, verify_keyset
 from firmware_protocol.errors import RemoteProtocolError
@@ -40,6 +40,19 @@ if TYPE_CHECKING:
     from gatewayd.provisioning.papers import Papers
     from gatewayd.store.store import Store, Transaction
     from gatewayd.timekeeping import Clock
+
+
+_FORMER_OWNER: Final = (
+    "the lock was this gateway's and does not take its keys any more: another unit has it by a newer order. If this "
+    "is the unit that was replaced, run gatewayd factory-reset; if not, ask the office for an order with a higher "
+    "owner epoch and press the lock's install button"
+)
+
+
+_FORMER_KEY_MISSING: Final = (
+    "the lock does not take this gateway's link key: if the order brings a new one, name the one before it with "
+    "--former-key"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +137,7 @@ async def pair_lock(
         clock=site.clock,
         entropy=site.entropy,
         machine_boot=site.machine_boot,
+        paired=label.lock_id,
     ):
         site.progress(line)
     if sealed is not None:
@@ -177,7 +191,13 @@ async def release_lock(site: Site, order_raw: bytes, *, address: str | None = No
 
 async def _wanted(site: Site, papers: Papers, label: LockLabel, address: str | None) -> _Wanted:
     keyset = await rehearse(
-        papers, site.store, identity=site.identity, roots=site.roots, clock=site.clock, entropy=site.entropy
+        papers,
+        site.store,
+        identity=site.identity,
+        roots=site.roots,
+        clock=site.clock,
+        entropy=site.entropy,
+        paired=label.lock_id,
     )
     for raw in papers.pairing_orders:
         order = open_by_role(PairingOrder, raw, keyset=keyset, role=Role.PAIRING)
@@ -246,6 +266,11 @@ async def _in_a_session(
         )
         async with commissioning.session_with(tools, bond) as (client, _):
             return await commissioning.hand_over(client, wanted.order_raw, wanted.target)
+    for home in await site.store.run(locks.load_lock_homes):
+        if home.lock_id == wanted.order.lock_id:
+            is_newer, knows_former = wanted.order.owner_epoch > home.owner_epoch, former_keys is not None
+            detail = _FORMER_KEY_MISSING if is_newer and not knows_former else _FORMER_OWNER
+            raise CommissionError(CommissionCode.NO_LONGER_OURS, detail)
     raise why_not
 
 

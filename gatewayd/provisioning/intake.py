@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gatewayd.timekeeping import Clock
 
 
-async def take_in(
+async def take_in(  # noqa: PLR0913 - the papers, and what they are held against
     papers: Papers,
     store: Store,
     *,
@@ -44,8 +44,12 @@ async def take_in(
     clock: Clock,
     entropy: Entropy,
     machine_boot: str = "",
+    paired: bytes | None = None,
 ) -> tuple[str, ...]:
     """Verify the papers and keep them durably, in one transaction; return a line for each, saying what became of it.
+
+    `paired` is the lock that has taken its order from these papers: the homes of others in them are left for their own
+    pairing. None: nobody has spoken to a lock, so an order that would change one of ours is refused.
 
     `machine_boot` is the machine's id of its boot, in which the installer's hour is counted; empty: there is none.
 
@@ -66,6 +70,7 @@ async def take_in(
             timekeeper=TimeKeeper(clock=clock, stored=meta.load_time(tx)),
             entropy=entropy,
             paired_at=PairedAt(machine_boot=machine_boot, boottime_ms=clock.now().boottime_ms),
+            paired=paired,
         ).run()
 
     return await store.run(work)
@@ -76,7 +81,14 @@ class _RehearsalOver(Exception):  # noqa: N818 - no fault: it rolls the transact
 
 
 async def rehearse(
-    papers: Papers, store: Store, *, identity: Identity, roots: Sequence[bytes], clock: Clock, entropy: Entropy
+    papers: Papers,
+    store: Store,
+    *,
+    identity: Identity,
+    roots: Sequence[bytes],
+    clock: Clock,
+    entropy: Entropy,
+    paired: bytes,
 ) -> Keyset:
     """Verify the papers as `take_in` does, and keep nothing; return the Keyset that bears them out.
 
@@ -96,6 +108,7 @@ async def rehearse(
             timekeeper=TimeKeeper(clock=clock, stored=meta.load_time(tx)),
             entropy=entropy,
             paired_at=PairedAt(machine_boot="", boottime_ms=0),
+            paired=paired,
         )
         intake.run()
         raw = trust.load_keyset(tx)
@@ -120,6 +133,7 @@ class _Intake:
     timekeeper: TimeKeeper
     entropy: Entropy
     paired_at: PairedAt
+    paired: bytes | None
     findings: Findings = field(default_factory=Findings)
     lines: list[str] = field(default_factory=list)
 
@@ -204,12 +218,19 @@ class _Intake:
 
     def _home(self, home: LockHome) -> None:
         name = f"lock {home.lock_id.hex()}"
+        if self.paired not in {None, home.lock_id}:
+            self.lines.append(f"{name}: left for its own pairing")
+            return
         held = next((each for each in locks.load_lock_homes(self.tx) if each.lock_id == home.lock_id), None)
         if held == home:
             self._kept(name)
             return
         if held is not None and (problem := _epoch_problem(home, held)):
             self.findings.add(name, problem)
+            return
+        if held is not None and held.owner_epoch < home.owner_epoch and self.paired is None:
+            # Kept here, it would begin counters anew that the lock goes on counting: we would look like our own clone.
+            self.findings.add(name, f"owner epoch {home.owner_epoch} is for the lock to obey: hand it over with pair")
             return
         locks.save_lock_home(self.tx, home)
         if held is None or held.owner_epoch < home.owner_epoch:

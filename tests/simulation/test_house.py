@@ -16,10 +16,12 @@ from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.relay import AnswerKind
 from firmware_protocol.vocabulary import Action, OfflineClass, Role, Tier
 from gatewayd.overview import Overview
+from gatewayd.provisioning.papers import ProvisioningError
 from gatewayd.store import renewal
 from gatewayd.store import trust as trust_rows
 from simulator.office import unlock_over_mqtt
 from tests.support.faulty_disk import FaultyDisk
+from tests.support.life_world import LifeWorld
 from tests.support.memory_world import NOW_S, PROVIDER, MemoryWorld
 from tests.support.virtual_loop import run_virtual
 
@@ -727,26 +729,29 @@ def test_a_copied_card_makes_the_true_gateway_suspect(tmp_path: Path) -> None:
 
 def test_suspicion_outlives_restarts_and_ends_with_a_pairing_order_of_a_higher_epoch(tmp_path: Path) -> None:
     async def story() -> None:
-        world = MemoryWorld(tmp_path, 45)
-        async with world.gateway() as house:
-            await world.settled()
-            await house.base.suspicion.enter("link.clone_suspect", world.home.lock_id)
-            await world.kill_gateway()
-            restarted = await world.start_gateway()
-            assert restarted.statements.tier() is Tier.SUSPECT
-            await world.settled()
-            assert (await world.visit(world.carer())).final is Code.TIER
-            responder = world.carer("rita", offline_class=OfflineClass.RESPONDER)
-            assert (await world.visit(responder)).final is Code.DONE
-            assert (await world.unlock_together())[-1].code is Code.DONE
-            await world.kill_gateway()
-            await world.provision(owner_epoch=1)
-            restarted = await world.start_gateway()
-            assert restarted.statements.tier() is Tier.SUSPECT
-            await world.kill_gateway()
-            await world.provision(owner_epoch=2)
-            restarted = await world.start_gateway()
-            assert restarted.statements.tier() is not Tier.SUSPECT
+        world = LifeWorld(tmp_path, 45)
+        await world.pair()
+        house = await world.start_gateway()
+        await world.settled()
+        await house.base.suspicion.enter("link.clone_suspect", world.home.lock_id)
+        await world.kill_gateway()
+        restarted = await world.start_gateway()
+        assert restarted.statements.tier() is Tier.SUSPECT
+        await world.settled()
+        assert (await world.visit(world.carer())).final is Code.TIER
+        responder = world.carer("rita", offline_class=OfflineClass.RESPONDER)
+        assert (await world.visit(responder)).final is Code.DONE
+        assert (await world.unlock_together())[-1].code is Code.DONE
+        await world.kill_gateway()
+        with pytest.raises(ProvisioningError, match="hand it over with pair"):
+            await world.provision(owner_epoch=2)  # an order on our own disk shuts nobody out of the lock
+        restarted = await world.start_gateway()
+        assert restarted.statements.tier() is Tier.SUSPECT
+        await world.kill_gateway()
+        await world.pair(world.papers(owner_epoch=2))
+        restarted = await world.start_gateway()
+        assert restarted.statements.tier() is not Tier.SUSPECT
+        await world.kill_gateway()
 
     run_virtual(story())
 

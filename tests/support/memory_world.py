@@ -135,16 +135,18 @@ class MemoryWorld:
             doors=(self.door,),
             pairing_orders=(self.office.pairing_order(self.home, now_s=NOW_S, owner_epoch=owner_epoch),),
         )
-        await take_in(
-            papers,
-            store,
-            identity=self.identity,
-            roots=self.office.root_public_keys,
-            clock=self.clock,
-            entropy=self.entropy,
-            machine_boot=self.machine_boot,
-        )
-        await store.close()
+        try:
+            await take_in(
+                papers,
+                store,
+                identity=self.identity,
+                roots=self.office.root_public_keys,
+                clock=self.clock,
+                entropy=self.entropy,
+                machine_boot=self.machine_boot,
+            )
+        finally:
+            await store.close()
 
     @property
     def identity(self) -> Identity:

@@ -59,6 +59,7 @@ class Gateway:
         self.store = store
         self.identity = Identity(signing_key=folder.home.gateway_signing_key, link_keys=folder.home.gateway_link_keys)
         self.roots: Sequence[bytes] = folder.office.root_public_keys
+        self.paired: bytes | None = None
 
     async def take(self, **other: object) -> tuple[str, ...]:
         papers = Papers.model_validate(self.folder.papers(**other))
@@ -69,6 +70,7 @@ class Gateway:
             roots=self.roots,
             clock=StillClock(),
             entropy=SeededEntropy(1),
+            paired=self.paired,
         )
 
     async def refusal(self, **other: object) -> tuple[str, ...]:
@@ -196,6 +198,7 @@ async def test_a_higher_owner_epoch_replaces_and_a_lower_one_is_refused(gateway:
         order = gateway.office.pairing_order(gateway.home, now_s=NOW_S, owner_epoch=epoch)
         return await gateway.take(pairing_orders=[text_of(order)])
 
+    gateway.paired = gateway.home.lock_id
     lock = gateway.home.lock_id.hex()
     await take_epoch(2)
     assert f"lock {lock}, owner epoch 3: saved" in await take_epoch(3)
@@ -204,6 +207,22 @@ async def test_a_higher_owner_epoch_replaces_and_a_lower_one_is_refused(gateway:
     assert f"lock {lock}, owner epoch {3 + 65_536}: saved" in await take_epoch(3 + 65_536)
     with pytest.raises(ProvisioningError, match="leaps ahead"):
         await take_epoch(3 + 65_536 + 65_537)
+
+
+async def test_a_newer_order_that_no_lock_has_taken_yet_is_refused(gateway: Gateway) -> None:
+    """Kept, it would begin session counters anew that the lock goes on counting: we would look like our own clone."""
+    await gateway.take()
+    order = gateway.office.pairing_order(gateway.home, now_s=NOW_S, owner_epoch=2)
+    assert await gateway.refusal(pairing_orders=[text_of(order)]) == (
+        f"lock {gateway.home.lock_id.hex()}: owner epoch 2 is for the lock to obey: hand it over with pair",
+    )
+
+
+async def test_with_one_lock_the_others_in_the_papers_are_not_taken_in(gateway: Gateway) -> None:
+    gateway.paired = bytes(8)
+    lines = await gateway.take()
+    assert f"lock {gateway.home.lock_id.hex()}: left for its own pairing" in lines
+    assert await gateway.store.run(locks.load_lock_homes) == ()
 
 
 async def test_another_order_of_the_same_epoch_is_refused(gateway: Gateway) -> None:
