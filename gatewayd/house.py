@@ -122,16 +122,6 @@ class House:
             recorder=base.recorder,
             memory=self.emergencies,
         )
-        self.request_desk = RequestDesk(
-            gateway_id=identity.gateway_id,
-            roots=base.plan.roots,
-            clock=seams.clock,
-            epochs=self.epochs,
-            trust=base.trust,
-            timekeeper=base.timekeeper,
-            statements=self.statements,
-            recorder=base.recorder,
-        )
         self.installers = self._installers()
         self.door = self._door()
         self._connect_links()
@@ -227,6 +217,17 @@ class House:
             watcher=self._log_watch(),
             alerts=self.alerts,
             seal=seal,
+        )
+        self.request_desk = RequestDesk(
+            gateway_id=identity.gateway_id,
+            roots=base.plan.roots,
+            clock=seams.clock,
+            epochs=self.epochs,
+            trust=base.trust,
+            timekeeper=base.timekeeper,
+            statements=self.statements,
+            recorder=base.recorder,
+            resend=outbox.resend,
         )
         seals = Seals(keys=identity.link_keys, entropy=seams.entropy)
         self.watch.couriers = Couriers(objects=base.trust, log_mail=outbox, ledger=self.ledger, seals=seals, seal=seal)

@@ -18,6 +18,7 @@ from firmware_protocol.relay import AnswerKind
 from firmware_protocol.vocabulary import Role
 from gatewayd.journal.events import AlertRaised
 from gatewayd.store import meta
+from gatewayd.uplink.ports import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from gatewayd.timekeeping import Clock
     from gatewayd.trust_keeper import TrustKeeper
 
-UTC_S_MAX: Final = 2**53 - 1
+NUMBER_MAX: Final = 2**53 - 1
+SPENT_COUNT_MAX: Final = 64
+"""Requests that are remembered for as long as they could be asked again; more are not obeyed meanwhile."""
 ARGUMENTS_SIZE_MAX: Final = 64
 NO_ARGUMENTS: Final = b"\xa0"
 """The empty map: what a verb without arguments is signed over."""
@@ -49,6 +52,7 @@ class Verb:
 VERBS: Final[Mapping[str, Verb]] = MappingProxyType(
     {
         "drift": Verb(role=Role.STATUS, ttl_s_max=300),
+        "resend": Verb(role=Role.STATUS, ttl_s_max=300),
         # Root keys are fetched out of safes; and the epoch that it is over can be used up only once.
         "time": Verb(role=Role.ROOT, ttl_s_max=24 * 3_600),
     }
@@ -69,6 +73,7 @@ class RequestDesk:
         timekeeper: TimeKeeper,
         statements: Statements,
         recorder: Recorder,
+        resend: Callable[[int], None],
     ) -> None:
         self._gateway_id = gateway_id
         self._roots = tuple(roots)
@@ -78,8 +83,12 @@ class RequestDesk:
         self._timekeeper = timekeeper
         self._statements = statements
         self._recorder = recorder
+        self._resend = resend
+        self._spent: dict[bytes, int] = {}
+        """Ids of requests that were obeyed, and until when on the epoch's clock they could be asked again."""
         self._acts: Mapping[str, Callable[[Request, bytes], Awaitable[tuple[AnswerKind, bytes]]]] = {
             "drift": self._report_drift,
+            "resend": self._send_again,
             "time": self._lower_time,
         }
 
@@ -128,9 +137,29 @@ class RequestDesk:
             raise RemoteProtocolError(Code.MALFORMED, "drift has no arguments")
         return AnswerKind.REPORT, self._statements.drift(request.request_id)
 
+    async def _send_again(self, request: Request, arguments: bytes) -> tuple[AnswerKind, bytes]:
+        """Let the outbox begin at an entry: a central log that was set back to a backup has lost what it signed for."""
+        index = _number(arguments, "resend needs the index of one entry")
+        self._check_unspent(request)
+        try:
+            self._resend(index)
+        except RefusedError as error:
+            raise RemoteProtocolError(Code.RATE_LIMITED, error.detail) from error
+        self._spent[request.request_id] = request.exp_s
+        return AnswerKind.INFO, self._statements.info()
+
+    def _check_unspent(self, request: Request) -> None:
+        # Attack: a request that was recorded makes a gateway send its whole journal again and again.
+        now_s = self._epochs.current.now_s(self._clock.now().boottime_ms)
+        self._spent = {spent: exp_s for spent, exp_s in self._spent.items() if now_s < exp_s}
+        if request.request_id in self._spent:
+            raise RemoteProtocolError(Code.DUPLICATE, "a request that was obeyed already")
+        if len(self._spent) >= SPENT_COUNT_MAX:
+            raise RemoteProtocolError(Code.RATE_LIMITED, "more requests than are remembered")
+
     async def _lower_time(self, _request: Request, arguments: bytes) -> tuple[AnswerKind, bytes]:
         """Let time begin anew where root says: a clock that was wrong once must not shut a home until it is right."""
-        utc_s = _utc_s(arguments)
+        utc_s = _number(arguments, "time needs one second of UTC")
 
         def keep(page: Page) -> None:
             meta.lower_floor(page.tx, utc_s * 1_000)
@@ -151,9 +180,10 @@ def _parts(bundle: bytes) -> tuple[bytes, bytes]:
     return signed, rest[0] if rest else NO_ARGUMENTS
 
 
-def _utc_s(arguments: bytes) -> int:
+def _number(arguments: bytes, complaint: str) -> int:
+    """Return the one number of `{0: number}`."""
     fields = cbor.decode(arguments, size_max=ARGUMENTS_SIZE_MAX)
-    utc_s = fields.get(0) if isinstance(fields, dict) and fields.keys() == {0} else None
-    if not isinstance(utc_s, int) or isinstance(utc_s, bool) or not 0 <= utc_s <= UTC_S_MAX:
-        raise RemoteProtocolError(Code.MALFORMED, "time needs one second of UTC")
-    return utc_s
+    number = fields.get(0) if isinstance(fields, dict) and fields.keys() == {0} else None
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= NUMBER_MAX:
+        raise RemoteProtocolError(Code.MALFORMED, complaint)
+    return number

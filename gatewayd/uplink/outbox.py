@@ -110,17 +110,25 @@ class Outbox:
                     time_s=received.time_s, checkpoint=received.checkpoint, signed_at=received.signed_at
                 )
             case ResendFrom(size=size):
-                if not self._rewinds.allows(asyncio.get_running_loop().time()):
-                    raise RefusedError("conflict.too_soon", f"a resend from {size} on was asked for just before")
-                self._rewind_to = size
-                self._stride.lost(size)
-                self._answered()
+                self.resend(size)
             case RolledBack(checkpoint=checkpoint):
                 await self._watcher.rolled_back(checkpoint)
             case ReceiptRefused(code=code) | ConflictRefused(code=code):
                 if code in FORGERIES:
                     await self._alerts.alert(code, "an answer that the central log cannot have given; it frees nothing")
                 raise RefusedError(code, "an answer of the central log")
+
+    def resend(self, index: int) -> None:
+        """Send the entries from `index` on again, and the checkpoint over them, also what a receipt covers.
+
+        Raises:
+            RefusedError: it was asked for just before.
+        """
+        if not self._rewinds.allows(asyncio.get_running_loop().time()):
+            raise RefusedError("conflict.too_soon", f"a resend from {index} on was asked for just before")
+        self._rewind_to = index
+        self._stride.lost(index)
+        self._answered()
 
     def _answered(self) -> None:
         self._patience.reset()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,8 @@ from firmware_protocol.relay import AnswerKind
 from firmware_protocol.signed import open_signed
 from firmware_protocol.statements import DriftReport, GatewayInfo
 from firmware_protocol.vocabulary import OfflineClass, Role, Tier
+from gatewayd.request_desk import SPENT_COUNT_MAX
+from gatewayd.uplink.outbox import REWIND_INTERVAL_S
 from tests.support.memory_world import MemoryWorld
 from tests.support.virtual_loop import run_virtual
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from nacl.signing import SigningKey
 
     from gatewayd.house import House
+    from gatewayd.uplink.seam import Incoming
 
 YEAR_S = 365 * 24 * 3_600
 
@@ -39,20 +43,21 @@ def bundle(
     arguments: bytes | None = None,
     signers: Sequence[SigningKey] | None = None,
     epoch: bytes | None = None,
+    request_id: bytes = bytes(range(16)),
 ) -> bytes:
     return world.office.request(
         world.home,
         verb,
         epoch=house.epoch.value if epoch is None else epoch,
         exp_s=house.epoch.now_s(world.clock.now().boottime_ms) + ttl_s,
-        request_id=bytes(range(16)),
+        request_id=request_id,
         arguments=arguments,
         signers=signers,
     )
 
 
-def utc(second: int) -> bytes:
-    return cbor.encode({0: second})
+def number(value: int) -> bytes:
+    return cbor.encode({0: value})
 
 
 async def refusal(house: House, data: bytes, verb: str = "drift") -> Code:
@@ -144,12 +149,13 @@ def test_attack_another_role_or_another_gateways_request(tmp_path: Path) -> None
         async with world.gateway() as house:
             await world.settled()
             status = world.office.role_keys[Role.STATUS]
-            world.office.role_keys[Role.STATUS] = world.office.role_keys[Role.ALARM]
-            assert await refusal(house, bundle(world, house)) is Code.UNKNOWN_SIGNER
-            world.office.role_keys[Role.STATUS] = status
-            home, world.home = world.home, world.office.home("home-2")
-            assert await refusal(house, bundle(world, house)) is Code.WRONG_AUDIENCE
-            world.home = home
+            home, other = world.home, world.office.home("home-2")
+            for verb in ("drift", "resend"):
+                world.office.role_keys[Role.STATUS] = world.office.role_keys[Role.ALARM]
+                assert await refusal(house, bundle(world, house, verb), verb) is Code.UNKNOWN_SIGNER
+                world.office.role_keys[Role.STATUS], world.home = status, other
+                assert await refusal(house, bundle(world, house, verb), verb) is Code.WRONG_AUDIENCE
+                world.home = home
 
     run_virtual(story())
 
@@ -169,7 +175,7 @@ def test_root_alone_lowers_the_floor_durably_and_doors_open_again(tmp_path: Path
             assert (await world.visit(responder)).final is Code.EXPIRED
             before = house.epoch.value
             order = bundle(
-                world, house, "time", arguments=utc(world.utc_s() - 60), signers=world.office.roots[:2], ttl_s=86_400
+                world, house, "time", arguments=number(world.utc_s() - 60), signers=world.office.roots[:2], ttl_s=86_400
             )
             world.send(world.topics.request("time"), order)
             info = open_signed(
@@ -201,7 +207,7 @@ def test_attack_nobody_else_and_not_one_root_alone_touches_the_time(tmp_path: Pa
                 [office.roots[0], office.roots[0]],
                 [office.roots[0], office.role_keys[Role.STATUS]],
             ):
-                order = bundle(world, house, "time", arguments=utc(now - YEAR_S), signers=signers)
+                order = bundle(world, house, "time", arguments=number(now - YEAR_S), signers=signers)
                 assert await refusal(house, order, "time") is Code.BAD_SIGNATURE
             assert house.base.timekeeper.interval().trusted
 
@@ -210,7 +216,7 @@ def test_attack_nobody_else_and_not_one_root_alone_touches_the_time(tmp_path: Pa
 
 @pytest.mark.parametrize(
     "arguments",
-    [b"\xa0", utc(5) + b"\x00", cbor.encode({0: -1}), cbor.encode({0: True}), cbor.encode({0: 1, 1: 2}), b"\x01"],
+    [b"\xa0", number(5) + b"\x00", cbor.encode({0: -1}), cbor.encode({0: True}), cbor.encode({0: 1, 1: 2}), b"\x01"],
     ids=["nothing", "something behind it", "before 1970", "true", "more", "no map"],
 )
 def test_an_order_without_one_second_of_utc_changes_nothing(tmp_path: Path, arguments: bytes) -> None:
@@ -221,5 +227,107 @@ def test_an_order_without_one_second_of_utc_changes_nothing(tmp_path: Path, argu
             order = bundle(world, house, "time", arguments=arguments, signers=world.office.roots[:2])
             assert await refusal(house, order, "time") is Code.MALFORMED
             assert house.base.timekeeper.interval().trusted
+
+    run_virtual(story())
+
+
+# Resend.
+
+
+class Log:
+    """Everything that is published on the log's topics from now on."""
+
+    def __init__(self, world: MemoryWorld) -> None:
+        self.indexes: list[int] = []
+        self.checkpoint_count = 0
+        world.broker.listen(world.topics.log_entries, self._take_entry)
+        world.broker.listen(world.topics.log_checkpoint, self._take_checkpoint)
+
+    def _take_entry(self, message: Incoming) -> None:
+        self.indexes.append(int(json.loads(message.payload)["id"].rpartition("/")[2]))
+
+    def _take_checkpoint(self, _message: Incoming) -> None:
+        self.checkpoint_count += 1
+
+
+def test_a_journal_is_sent_again_from_where_the_administrator_says_also_what_was_received(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 87)
+        async with world.gateway() as house:
+            await world.settled()
+            marks = await house.ledger.marks()
+            assert marks.received == marks.size > 3
+            heard = Log(world)
+            world.send(world.topics.request("resend"), bundle(world, house, "resend", arguments=number(2)))
+            answer = await world.next_answer(AnswerKind.INFO)
+            open_signed(GatewayInfo, answer.body, bytes(world.home.gateway_signing_key.verify_key))
+            await asyncio.sleep(5)
+            assert heard.indexes == list(range(2, marks.size))
+            assert heard.checkpoint_count == 1
+
+    run_virtual(story())
+
+
+def test_attack_a_recorded_request_to_resend_is_obeyed_once(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 88)
+        async with world.gateway() as house:
+            await world.settled()
+            recorded = bundle(world, house, "resend", arguments=number(0), ttl_s=300)
+            await house.request_desk.take_request("resend", recorded)
+            await asyncio.sleep(5)
+            heard = Log(world)
+            assert await refusal(house, recorded, "resend") is Code.DUPLICATE
+            await asyncio.sleep(294)
+            assert await refusal(house, recorded, "resend") is Code.DUPLICATE
+            await asyncio.sleep(1)
+            assert await refusal(house, recorded, "resend") is Code.EXPIRED
+            assert heard.indexes == []
+
+    run_virtual(story())
+
+
+def test_a_resend_is_begun_at_most_once_a_second_and_what_came_too_soon_may_be_asked_again(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 89)
+        async with world.gateway() as house:
+            await world.settled()
+            first, second = (
+                bundle(world, house, "resend", arguments=number(0), request_id=bytes([each] * 16)) for each in (1, 2)
+            )
+            await house.request_desk.take_request("resend", first)
+            assert await refusal(house, second, "resend") is Code.RATE_LIMITED
+            await asyncio.sleep(REWIND_INTERVAL_S)
+            await house.request_desk.take_request("resend", second)
+
+    run_virtual(story())
+
+
+def test_so_many_resends_are_remembered_and_no_more_obeyed_until_the_first_are_over(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 90)
+        async with world.gateway() as house:
+            await world.settled()
+
+            def asking(each: int) -> bytes:
+                return bundle(world, house, "resend", arguments=number(10**6), request_id=bytes([each] * 16), ttl_s=300)
+
+            for each in range(SPENT_COUNT_MAX):
+                await house.request_desk.take_request("resend", asking(each))
+                await asyncio.sleep(REWIND_INTERVAL_S)
+            assert await refusal(house, asking(SPENT_COUNT_MAX), "resend") is Code.RATE_LIMITED
+            await asyncio.sleep(300 - SPENT_COUNT_MAX)
+            await house.request_desk.take_request("resend", asking(SPENT_COUNT_MAX))
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize("arguments", [None, number(-1), cbor.encode({0: 1, 1: 2})], ids=["none", "negative", "two"])
+def test_a_resend_from_nowhere_is_refused(tmp_path: Path, arguments: bytes | None) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 91)
+        async with world.gateway() as house:
+            await world.settled()
+            assert await refusal(house, bundle(world, house, "resend", arguments=arguments), "resend") is Code.MALFORMED
 
     run_virtual(story())
