@@ -42,6 +42,9 @@ def _app() -> App:
     app.command("gatewayd.cli.pair:decommission", name="decommission", help="Let a lock go, with its whole log.")
     app.command("gatewayd.cli.backup:backup", name="backup", help="Seal this gateway's keys for the office.")
     app.command("gatewayd.cli.backup:restore", name="restore", help="Make a spare unit the gateway of a backup.")
+    app.command(
+        "gatewayd.cli.factory_reset:factory_reset", name="factory-reset", help="Wipe this unit for another home."
+    )
     app.command("gatewayd.cli.status:status", name="status", help="Show how gateway, lock and broker do.")
     app.command("gatewayd.cli.explain:explain", name="explain", help="Say why a command is permitted or refused.")
     grants = App(name="grants", help="Who may open, and which revocations are in force.")

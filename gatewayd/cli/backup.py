@@ -11,15 +11,16 @@ from gatewayd.cli.pair import content_of, key_in, papers_in
 from gatewayd.cli.say import DEFAULT_CONFIG, give, tell, tell_problems
 from gatewayd.config.loader import load
 from gatewayd.config.problems import ConfigError
+from gatewayd.config.values import FORMER_KEY_NAME
 from gatewayd.provisioning.backup import BACKUP_SIZE_MAX, check_order, seal, unseal
 from gatewayd.provisioning.papers import ProvisioningError
+from gatewayd.store.creation import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatewayd.config.values import Config
 
-FORMER_KEY_NAME: Final = "gateway-link.former.key"
 _MODE: Final = 0o600
 
 
@@ -103,3 +104,4 @@ def _replace(path: Path, content: bytes) -> None:
     fresh.unlink(missing_ok=True)
     _write_new(fresh, content)
     fresh.replace(path)
+    sync_folder(path.parent)

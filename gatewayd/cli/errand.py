@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gatewayd.provisioning.installation import Outcome
 
 Errand: TypeAlias = "Callable[[Site], Awaitable[Outcome]]"
-_STOP_FIRST: Final = "gatewayd: stop the daemon first: systemctl stop gatewayd"
+STOP_FIRST: Final = "gatewayd: stop the daemon first: systemctl stop gatewayd"
 
 
 def run_errand(prepare: Callable[[], Errand], config: Path, *, done: str, as_json: bool) -> int:
@@ -44,7 +44,7 @@ def run_errand(prepare: Callable[[], Errand], config: Path, *, done: str, as_jso
     except ProvisioningError as error:
         tell("\n".join(f"gatewayd: {problem}" for problem in error.problems))
     except StoreError as error:
-        tell(_STOP_FIRST) if error.code == StoreCode.LOCKED else tell_error(error)
+        tell(STOP_FIRST) if error.code == StoreCode.LOCKED else tell_error(error)
     except (GatewayError, RadioError) as error:
         tell(f"gatewayd: {error.detail} ({error.code})")
     except RemoteProtocolError as error:

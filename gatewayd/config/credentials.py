@@ -58,7 +58,7 @@ def read_credentials(
     problems: list[ConfigProblem],
 ) -> Credentials:
     """Read every secret; what is wrong with one goes to `problems`."""
-    folder, given_by_systemd = _folder(section, base, environ)
+    folder, given_by_systemd = folder_of(section, base, environ)
     reader = _Reader(folder, 0 if given_by_systemd else READ_BY_OTHERS, layers, problems)
     layer = Layer("credentials")
     seed = reader.key("identity_key", section.identity_key)
@@ -74,7 +74,8 @@ def read_credentials(
     )
 
 
-def _folder(section: CredentialsSection, base: Path, environ: Mapping[str, str]) -> tuple[Path, bool]:
+def folder_of(section: CredentialsSection, base: Path, environ: Mapping[str, str]) -> tuple[Path, bool]:
+    """Return where the secrets are, and whether systemd has put them there."""
     systemd = environ.get(SYSTEMD_FOLDER)
     if section.directory is not None:
         folder = base / section.directory

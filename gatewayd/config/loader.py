@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import ValidationError
 
 from gatewayd.config.agreement import disagreements
-from gatewayd.config.credentials import read_credentials
+from gatewayd.config.credentials import folder_of, read_credentials
 from gatewayd.config.findings import problems_of
 from gatewayd.config.layers import read_layers
 from gatewayd.config.model import CredentialsSection, GatewaySection, LimitsSection, Section, Settings
 from gatewayd.config.problems import ConfigError
 from gatewayd.config.roots import read_roots
-from gatewayd.config.values import SOCKET_NAME, STORE_NAME, Config, Folders
+from gatewayd.config.values import FORMER_KEY_NAME, SOCKET_NAME, STORE_NAME, Config, Folders, SecretPlaces
 from gatewayd.settings import LimitSettings
 
 if TYPE_CHECKING:
@@ -56,6 +56,34 @@ def load_folders(path: Path, environ: Mapping[str, str] | None = None) -> Folder
         store_path=folder / section.state_directory / STORE_NAME,
         control_path=folder / section.runtime_directory / SOCKET_NAME,
         trust_directory=folder / section.trust_directory,
+    )
+
+
+def load_secret_places(path: Path, environ: Mapping[str, str] | None = None) -> SecretPlaces:
+    """Read only where secrets may stand, for a command that works whether or not they still do; see `load_folders`.
+
+    Raises:
+        ConfigError: a file cannot be read, or its section `credentials` is wrong.
+    """
+    file, environ = path.absolute(), os.environ if environ is None else environ
+    layers = read_layers(file, environ, tuple(Settings.model_fields))
+    try:
+        section = CredentialsSection.model_validate(layers.table("credentials"))
+    except ValidationError as error:
+        raise ConfigError(problems_of(error, layers, within="credentials")) from None
+    if not layers.complete:
+        raise ConfigError(layers.problems)
+    folder, _ = folder_of(section, file.parent, environ)
+    names = (section.identity_key, section.link_key, FORMER_KEY_NAME, section.mqtt_password, section.mqtt_client_key)
+    files = [folder / each for name in names for each in (name, f"{name}.new")]
+    certificate = layers.table("mqtt").get("cert_file")
+    if isinstance(certificate, str):
+        files.append(file.parent / certificate)  # its key may stand in it
+    has_password = layers.has(("mqtt", "password"))
+    return SecretPlaces(
+        identity_key=folder / section.identity_key,
+        files=tuple(files),
+        password_at=str(layers.place(("mqtt", "password"))) if has_password else None,
     )
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 STORE_NAME: Final = "gatewayd.sqlite"
 SOCKET_NAME: Final = "control.sock"
+FORMER_KEY_NAME: Final = "gateway-link.former.key"
+"""In the folder of the credentials of a spare unit: the link key of the gateway that it takes the place of."""
 TLS_PORT: Final = 8_883
 PLAIN_PORT: Final = 1_883
 
@@ -36,6 +38,17 @@ class Folders:
     """The control socket."""
     trust_directory: Path
     """`*.pub` files with the pinned root keys."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretPlaces:
+    """Where the secrets of a gateway may stand, whether or not they do."""
+
+    identity_key: Path
+    files: tuple[Path, ...]
+    """Absolute, the identity key's first."""
+    password_at: str | None
+    """Place of a broker's password that stands in the configuration itself; None: none does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

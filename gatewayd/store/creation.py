@@ -28,7 +28,7 @@ def create_file(path: Path, *, log_id: bytes) -> None:
         _build_beside(new, log_id)
         os.link(new, path)  # unlike a rename it never replaces anything
         new.unlink()
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except FileExistsError:
         new.unlink()
         raise StoreError(StoreCode.EXISTS, f"{path}: is there already; a store is never made over another") from None
@@ -58,7 +58,8 @@ def _build_beside(new: Path, log_id: bytes) -> None:
         database.close()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """See that what was made, renamed or removed in a folder is on the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
