@@ -89,7 +89,8 @@ class ControlServer:
         self._server.close()
         for task in self._connections:
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        if self._connections:
+            await asyncio.wait(self._connections)
         self._path.unlink(missing_ok=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -102,8 +103,8 @@ class ControlServer:
             await self._answer_all(reader, writer)
         except ControlError as error:
             writer.write(to_line(refusal(error)))
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            pass  # the asker has gone, or says nothing
+        except (OSError, TimeoutError):
+            pass  # the asker has gone, or says nothing; a fault in an answer was told in `_answer`
         finally:
             writer.close()
 

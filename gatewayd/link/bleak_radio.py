@@ -1,4 +1,4 @@
-"""The radio through bleak: BlueZ, or any backend of the entry point group. The only importer of bleak.
+"""The radio through bleak: BlueZ, or any backend of the entry point group. Only this and `bleak_*` import bleak.
 
 Every await on bleak has a deadline: BlueZ loses answers. Every foreign exception becomes a `RadioError` here, by
 its type or its D-Bus name.
@@ -24,6 +24,7 @@ from firmware_protocol.constants import (
     TX_UUID,
     VALUE_SIZE_MAX,
 )
+from gatewayd.link.bleak_bus import forget_bluez, reaches_bluez
 from gatewayd.link.bleak_faults import (
     FAULTS,
     IN_PROGRESS,
@@ -92,7 +93,6 @@ class BleakRadio:
         self._adapter = adapter
         self._host: BlueZHost | None = None
         self._watching: asyncio.Task[NoReturn] | None = None
-        self._resetting: asyncio.Task[None] | None = None
         self._listening = Listening(self._open_scan)
         self._seen: dict[str, BLEDevice] = {}
         self._links: set[BleakLockLink] = set()
@@ -166,11 +166,9 @@ class BleakRadio:
         await self._listening.close()
         for link in self._links:
             await link.close()
-        tasks = {task for task in (self._watching, self._resetting) if task is not None}
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait({self._watching})
         if self._backend is not None:
             with logged_faults("radio.close_failed"):
                 async with asyncio.timeout(CLOSE_MS_MAX / 1_000):
@@ -195,7 +193,8 @@ class BleakRadio:
             await self._start(scanner)
             yield
         finally:
-            await _stop(scanner)
+            if self._backend is not None or reaches_bluez():
+                await _stop(scanner)
 
     async def _start(self, scanner: BleakScanner) -> None:
         """Start to listen. Whatever fails here means that there is no radio to listen with.
@@ -208,7 +207,7 @@ class BleakRadio:
                 await scanner.start()
         except FAULTS as error:
             if isinstance(error, BleakDBusError) and error.dbus_error == IN_PROGRESS:
-                self._reset_bleak()  # the discovery that it means is one of a connection that bleak has forgotten
+                forget_bluez()  # the discovery that it means is one of a connection that bleak has forgotten
             if isinstance(error, TimeoutError) and self._host is not None and not await self._host.answers():
                 raise RadioUnavailable("BlueZ hangs: it does not answer", RadioCode.HOST_HANGS) from error
             raise unavailable(error) from error
@@ -248,11 +247,7 @@ class BleakRadio:
             link.lose()
         self._seen.clear()
         self._listening.fail(RadioUnavailable(reason))
-        self._reset_bleak()
-
-    def _reset_bleak(self) -> None:
-        if self._resetting is None or self._resetting.done():
-            self._resetting = asyncio.create_task(_reset_bleak())
+        forget_bluez()
 
 
 class BleakLockLink:
@@ -380,21 +375,3 @@ async def _stop(scanner: BleakScanner) -> None:
     with logged_faults("radio.scan_stop_failed"):
         async with asyncio.timeout(SCAN_SWITCH_MS_MAX / 1_000):
             await scanner.stop()
-
-
-async def _reset_bleak() -> None:
-    """Have bleak forget what it knows of BlueZ's objects.
-
-    A BlueZ that dies does not say for each of its objects that it is gone, and bleak would go on to believe in them: it
-    skips `Connect` for a device that was connected under the former owner. Closing its connection is what bleak itself
-    understands: it tells every client that it is disconnected, and builds everything anew when next asked.
-    """
-    from bleak.backends.bluezdbus import manager  # noqa: PLC0415 - only there is BlueZ
-
-    try:
-        held = await manager.get_global_bluez_manager()
-    except FAULTS:
-        return  # there is nothing to forget
-    bus = held._bus  # noqa: SLF001 - bleak has no public name for it; the tests on a fake BlueZ look after it
-    if bus is not None:
-        bus.disconnect()

@@ -116,18 +116,19 @@ class BlueZHost:
 
     async def watch(self) -> NoReturn:
         """Follow bus, BlueZ and adapters until cancelled."""
-        pause_ms = REBUILD_MS_FIRST
+        pause_ms, complain = REBUILD_MS_FIRST, _log.warning
         while True:
             try:
                 async with asyncio.timeout(CALL_MS_MAX / 1_000):
                     bus = await self._open()
-                pause_ms = REBUILD_MS_FIRST
+                pause_ms, complain = REBUILD_MS_FIRST, _log.warning
                 self._looked.set()
-                with contextlib.suppress(*BUS_FAULTS):
+                with contextlib.suppress(*BUS_FAULTS):  # however it ends, it is lost
                     await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]  # dbus-fast's own omission
                 self._lose("the message bus is gone")
             except (*BUS_FAULTS, HostError, TimeoutError) as error:
-                _log.debug("bluez.unreachable", detail=str(error))
+                complain("bluez.unreachable", detail=str(error))
+                complain = _log.debug  # once: it is tried for as long as it takes
             finally:
                 self._close()
             self._looked.set()
@@ -143,7 +144,9 @@ class BlueZHost:
         """Whether BlueZ itself answers, which it does not while it hangs."""
         try:
             await self._call((BLUEZ, "/", "org.freedesktop.DBus.Peer"), "Ping")
-        except (HostError, *BUS_FAULTS):
+        except HostError as error:
+            return bool(error.name)  # a refusal is an answer, too
+        except BUS_FAULTS:
             return False
         return True
 

@@ -262,7 +262,7 @@ async def look(tools: Tools, target: LockTarget, keys: KeyPair) -> LockStatus | 
         async with session_with(tools, bond, confirms=False) as (_, status):
             return status
     except CommissionError:
-        return None
+        return None  # the answer to the question; why each lock was none has gone to `tools.progress`
 
 
 class _NoSink:

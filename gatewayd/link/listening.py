@@ -112,6 +112,8 @@ class Listening:
                     await self._stay()
         except RadioUnavailable as fault:
             self._end(fault)
+        except Exception:  # noqa: BLE001 - a bug of the radio's must neither pass unseen nor end the listening for good
+            _log.exception("radio.scan_fault")
         finally:
             self._scanning = None
             self._end(RadioUnavailable("the scan was ended"))

@@ -115,6 +115,7 @@ class Patience:
                     SERVICE_UUID, self._address, timeout_ms=LISTEN_MS, phone_waiting=phone_waiting
                 )
             except RadioError as error:
+                # Whether there is a radio is the supervisor's to tell, once this is over; here it is waited for.
                 await asyncio.sleep((GAP_MS_MIN if error.code == RadioCode.NOT_FOUND else LISTEN_MS) / 1_000)
                 continue
             self._on_sighting(sighting)

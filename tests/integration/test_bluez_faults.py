@@ -35,6 +35,7 @@ pytestmark = pytest.mark.skipif(shutil.which("dbus-daemon") is None, reason="dbu
 PATIENCE_MS = 20_000
 """For what should work: a busy machine is no fault."""
 FAILED = "org.bluez.Error.Failed"
+ABSENT = "F0:00:00:00:00:99"
 
 
 class Bench:
@@ -259,12 +260,14 @@ async def test_b12_a_bus_that_dies_ends_the_link_and_a_new_one_is_used(bench: Be
     link = await bench.connect()
     bench.bus.kill()
     assert await gone(link) == RadioCode.DISCONNECTED
+    await link.close()
     bench.bluez.stop()
     await bench.bus.start()
     await bench.bluez.start()
     again = await bench.connect_again()
     await again.write_value(b"alive")
     assert await again.next_value() == b"alive"
+    assert unheard_errors() == []
 
 
 async def test_b12_who_listens_while_the_bus_dies_need_not_wait_for_it(bench: Bench) -> None:
@@ -275,6 +278,27 @@ async def test_b12_who_listens_while_the_bus_dies_need_not_wait_for_it(bench: Be
     async with asyncio.timeout(10):
         with pytest.raises(RadioUnavailable, match="the message bus is gone"):
             await listening
+
+
+async def test_b12_a_scan_that_the_bus_dies_under_leaves_no_error_that_nobody_hears(bench: Bench) -> None:
+    listening = asyncio.create_task(bench.radio.find(SERVICE_UUID, ABSENT, timeout_ms=60_000))
+    await bench.radio.find(SERVICE_UUID, LOCK, timeout_ms=PATIENCE_MS)  # so it scans
+    bench.bus.kill()
+    async with asyncio.timeout(10):
+        with pytest.raises(RadioUnavailable, match="the message bus is gone"):
+            await listening
+    bench.bluez.stop()
+    await bench.bus.start()
+    await bench.bluez.start()
+    await (await bench.connect_again()).close()
+    assert unheard_errors() == []
+
+
+def unheard_errors() -> list[asyncio.Future[object]]:
+    """Return the futures of this test whose error asyncio would print, with a traceback, once they are freed."""
+    loop = asyncio.get_running_loop()
+    futures = [each for each in gc.get_objects() if isinstance(each, asyncio.Future) and each.get_loop() is loop]
+    return [each for each in futures if each._log_traceback]  # noqa: SLF001 - asyncio has no other word
 
 
 @pytest.mark.parametrize(
