@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-bluez check lint types imports defences bench soak mutate lock clean
+.PHONY: help setup demo test test-bluez check lint types imports defences bench fuzz soak mutate lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ help: ## Show the targets
 setup: $(READY) ## Build .venv from the lock files (does nothing when it is up to date)
 
 # The simulator and the tools are installed too: a .venv is for trying and developing; a home gets requirements/run.txt.
-$(READY): requirements/dev.txt pyproject.toml
+$(READY): requirements/dev.txt requirements/fuzz.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or later is needed; name another one with: make $(MAKECMDGOALS) PYTHON=…"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
@@ -25,6 +25,8 @@ $(READY): requirements/dev.txt pyproject.toml
 	@echo "building $(VENV) …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --require-hashes --only-binary=:all: --no-deps --requirement requirements/dev.txt
+	@if [ "$$(uname -m)" = x86_64 ]; then \
+		$(PIP) install --require-hashes --only-binary=:all: --no-deps --requirement requirements/fuzz.txt; fi
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@$(PIP) check
 	@touch $@
@@ -63,6 +65,9 @@ test-bluez: setup ## The real kernel, systemd and BlueZ in an emulated machine (
 	@.ci/packages
 	@$(BIN)/python -m pytest --no-cov tests/bluez $(TEST_ARGS)
 
+fuzz: setup ## Look for bytes that break the contract, a minute for each way in (FUZZ_ARGS="--seconds 600 --keep")
+	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
+
 soak: setup ## The tests that take minutes to hours
 	@$(BIN)/python -m pytest -m soak --timeout=0 $(TEST_ARGS)
 
@@ -83,7 +88,9 @@ lock: ## Resolve requirements/*.txt anew from pyproject.toml (needs uv; UPGRADE=
 		cmp requirements/$$name.txt $$scratch/$$name.txt; }; \
 	both run; \
 	both simulator --extra simulator --constraint requirements/run.txt; \
-	both dev --all-extras --constraint requirements/simulator.txt
+	both dev --extra simulator --extra dev --constraint requirements/simulator.txt; \
+	resolve --extra fuzz --constraint requirements/dev.txt --python-platform x86_64-manylinux_2_28 \
+		--output-file requirements/fuzz.txt
 
 clean: ## Remove what the targets above made
 	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build mutants

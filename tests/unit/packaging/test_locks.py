@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[3]
-LOCKS: Final = ("run", "simulator", "dev")
+LOCKS: Final = ("run", "simulator", "dev", "fuzz")
 PIN: Final = re.compile(r"^(?P<name>[a-z0-9._-]+)==(?P<version>[^ ;\\]+)")
 
 
@@ -47,6 +47,7 @@ def test_everything_in_a_lock_is_pinned_to_hashes(lock: str) -> None:
 
 def test_the_locks_agree_where_they_overlap() -> None:
     assert pins("run").items() <= pins("simulator").items() <= pins("dev").items()
+    assert pins("run").items() <= pins("fuzz").items()
 
 
 def test_the_locks_hold_what_pyproject_asks_for() -> None:
@@ -55,6 +56,7 @@ def test_the_locks_hold_what_pyproject_asks_for() -> None:
     assert names(project["dependencies"]) <= pins("run").keys()
     assert names(extras["simulator"]) <= pins("simulator").keys()
     assert names(extras["dev"]) <= pins("dev").keys()
+    assert names(extras["fuzz"]) <= pins("fuzz").keys()
 
 
 def test_no_home_gets_the_simulator_or_the_tools() -> None:
