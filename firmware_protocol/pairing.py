@@ -39,7 +39,7 @@ from firmware_protocol.hello import (
 from firmware_protocol.link_session import Event, LinkSession, PairingOpened, SessionState
 from firmware_protocol.noise import XXPSK3, HandshakeState, KeyPair
 from firmware_protocol.schema import Octets, Row, malformed
-from firmware_protocol.session import VERSIONS
+from firmware_protocol.session import VERSIONS, lock_hello
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -220,15 +220,7 @@ class LockPairing(_Pairing[GatewayHello]):
         self._version = common_version(
             own=VERSIONS, other=(hello.version_min, hello.version_max), floor=self._version_floor
         )
-        own_hello = encode_plain(
-            LockHello(
-                version_min=VERSIONS[0],
-                version_max=VERSIONS[1],
-                capabilities=self._capabilities,
-                boot_nonce=self._boot_nonce,
-                firmware=self._firmware,
-            )
-        )
+        own_hello = lock_hello(capabilities=self._capabilities, boot_nonce=self._boot_nonce, firmware=self._firmware)
         self._queue(FragmentKind.PLAIN, own_hello)
         self._handshake = _handshake(
             data, own_hello, keys=self._keys, ephemeral=self._ephemeral, label=self._label, initiator=False

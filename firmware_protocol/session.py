@@ -66,6 +66,19 @@ VERSIONS: Final = (PROTOCOL_VERSION, PROTOCOL_VERSION)
 """Lowest and highest that this code speaks."""
 
 
+def lock_hello(*, capabilities: int, boot_nonce: bytes, firmware: str) -> bytes:
+    """Return the hello of a lock that speaks `VERSIONS`, as a plain message."""
+    return encode_plain(
+        LockHello(
+            version_min=VERSIONS[0],
+            version_max=VERSIONS[1],
+            capabilities=capabilities,
+            boot_nonce=boot_nonce,
+            firmware=firmware,
+        )
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormerOwner:
     """The gateway before this one, as long as its log may have to be handed over."""
@@ -220,15 +233,7 @@ class LockSession(LinkSession[GatewayHello]):
         self.version = common_version(
             own=VERSIONS, other=(hello.version_min, hello.version_max), floor=self._version_floor
         )
-        own_hello = encode_plain(
-            LockHello(
-                version_min=VERSIONS[0],
-                version_max=VERSIONS[1],
-                capabilities=self._capabilities,
-                boot_nonce=self._boot_nonce,
-                firmware=self._firmware,
-            )
-        )
+        own_hello = lock_hello(capabilities=self._capabilities, boot_nonce=self._boot_nonce, firmware=self._firmware)
         self._queue(FragmentKind.PLAIN, own_hello)
         self._prologue = link_prologue(data, own_hello)
 

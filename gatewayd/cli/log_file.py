@@ -6,7 +6,6 @@ that name its keys; then each remembered checkpoint with its receipt; then each 
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +14,7 @@ from firmware_protocol.merkle import Frontier
 from gatewayd.errors import GatewayError
 from gatewayd.journal.copies import LeafCopy, LogCopy
 from gatewayd.journal.journal import SignedAt, SignedCheckpoint
+from gatewayd.journal.json_values import bytes_of, count_of, optional_bytes_of, optional_text_of, text_of
 from gatewayd.store.inspection import StoredTrust
 
 if TYPE_CHECKING:
@@ -52,26 +52,26 @@ def to_lines(copy: LogCopy, trust: StoredTrust) -> Iterator[str]:
             "carelock_log": VERSION,
             "log_id": copy.log_id.hex(),
             "size": copy.size,
-            "root": _text(copy.root),
-            "before": _text(copy.before.to_bytes()),
+            "root": optional_text_of(copy.root),
+            "before": text_of(copy.before.to_bytes()),
             "received": copy.received,
-            "keyset": _text(trust.keyset),
-            "doors": [_text(door) for door in trust.doors],
+            "keyset": optional_text_of(trust.keyset),
+            "doors": [text_of(door) for door in trust.doors],
         }
     )
     for each in copy.checkpoints:
         yield _line(
             {
                 "checkpoint": each.size,
-                "root": _text(each.root),
-                "note": _text(each.note),
+                "root": text_of(each.root),
+                "note": text_of(each.note),
                 "boot": each.signed_at.boot,
                 "boottime_ms": each.signed_at.boottime_ms,
-                "receipt": _text(each.receipt),
+                "receipt": optional_text_of(each.receipt),
             }
         )
     for leaf in copy.leaves:
-        yield _line({"entry": leaf.index, "leaf_hash": _text(leaf.hashed)} | _leaf_to_json(leaf.leaf))
+        yield _line({"entry": leaf.index, "leaf_hash": optional_text_of(leaf.hashed)} | _leaf_to_json(leaf.leaf))
 
 
 def read_export(path: Path) -> tuple[LogCopy, StoredTrust]:
@@ -104,26 +104,26 @@ def _copy(head: dict[str, Any], checkpoints: tuple[SignedCheckpoint, ...], leave
         raise ValueError("another version")
     return LogCopy(
         log_id=bytes.fromhex(head["log_id"]),
-        size=_count(head["size"]),
-        root=_optional(head["root"]),
-        before=Frontier.from_bytes(_bytes(head["before"])),
+        size=count_of(head["size"]),
+        root=optional_bytes_of(head["root"]),
+        before=Frontier.from_bytes(bytes_of(head["before"])),
         leaves=leaves,
         checkpoints=checkpoints,
-        received=_count(head["received"]),
+        received=count_of(head["received"]),
     )
 
 
 def _trust(head: dict[str, Any]) -> StoredTrust:
-    return StoredTrust(keyset=_optional(head["keyset"]), doors=tuple(_bytes(door) for door in head["doors"]))
+    return StoredTrust(keyset=optional_bytes_of(head["keyset"]), doors=tuple(bytes_of(door) for door in head["doors"]))
 
 
 def _checkpoint(row: dict[str, Any]) -> SignedCheckpoint:
     return SignedCheckpoint(
-        size=_count(row["checkpoint"]),
-        root=_bytes(row["root"]),
-        note=_bytes(row["note"]),
-        signed_at=SignedAt(boot=_count(row["boot"]), boottime_ms=_count(row["boottime_ms"])),
-        receipt=_optional(row["receipt"]),
+        size=count_of(row["checkpoint"]),
+        root=bytes_of(row["root"]),
+        note=bytes_of(row["note"]),
+        signed_at=SignedAt(boot=count_of(row["boot"]), boottime_ms=count_of(row["boottime_ms"])),
+        receipt=optional_bytes_of(row["receipt"]),
     )
 
 
@@ -137,15 +137,15 @@ def _leaves(
 
 
 def _leaf(row: dict[str, Any]) -> LeafCopy:
-    leaf = row["leaf"].encode() if "leaf" in row else _bytes(row["leaf_base64"])
-    return LeafCopy(index=_count(row["entry"]), leaf=leaf, hashed=_optional(row["leaf_hash"]))
+    leaf = row["leaf"].encode() if "leaf" in row else bytes_of(row["leaf_base64"])
+    return LeafCopy(index=count_of(row["entry"]), leaf=leaf, hashed=optional_bytes_of(row["leaf_hash"]))
 
 
 def _leaf_to_json(leaf: bytes) -> dict[str, str]:
     try:
         return {"leaf": leaf.decode()}
     except UnicodeDecodeError:  # altered bytes are evidence, and are exported as they are
-        return {"leaf_base64": base64.b64encode(leaf).decode()}
+        return {"leaf_base64": text_of(leaf)}
 
 
 def _lines(path: Path, file: BinaryIO) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -171,21 +171,3 @@ def _strictly(path: Path, number: int, read: Callable[[], T]) -> T:
 
 def _line(members: dict[str, Any]) -> str:
     return json.dumps(members, ensure_ascii=False, separators=(",", ":"))
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else base64.b64encode(value).decode()
-
-
-def _bytes(value: str) -> bytes:
-    return base64.b64decode(value, validate=True)
-
-
-def _optional(value: str | None) -> bytes | None:
-    return None if value is None else _bytes(value)
-
-
-def _count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError("not a count")
-    return value

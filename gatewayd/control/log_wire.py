@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from firmware_protocol.errors import ProtocolError
@@ -10,6 +9,7 @@ from firmware_protocol.merkle import Frontier
 from gatewayd.control.messages import ControlCode, ControlError
 from gatewayd.journal.copies import LeafCopy
 from gatewayd.journal.journal import SignedAt, SignedCheckpoint
+from gatewayd.journal.json_values import bytes_of, count_of, optional_bytes_of, optional_text_of, text_of
 from gatewayd.store.inspection import LogHeader, StoredTrust
 
 if TYPE_CHECKING:
@@ -23,15 +23,15 @@ def header_to_json(header: LogHeader) -> dict[str, Any]:
     return {
         "log_id": header.log_id.hex(),
         "size": header.size,
-        "root": _text(header.root),
-        "before": _text(header.before),
+        "root": text_of(header.root),
+        "before": text_of(header.before),
         "received": header.received,
     }
 
 
 def leaves_to_json(leaves: tuple[LeafCopy, ...]) -> dict[str, Any]:
     """Return a page of entries."""
-    return {"entries": [[leaf.index, _text(leaf.leaf), _text(leaf.hashed)] for leaf in leaves]}
+    return {"entries": [[leaf.index, text_of(leaf.leaf), optional_text_of(leaf.hashed)] for leaf in leaves]}
 
 
 def checkpoints_to_json(checkpoints: tuple[SignedCheckpoint, ...]) -> dict[str, Any]:
@@ -39,11 +39,11 @@ def checkpoints_to_json(checkpoints: tuple[SignedCheckpoint, ...]) -> dict[str, 
     rows = [
         {
             "size": each.size,
-            "root": _text(each.root),
-            "note": _text(each.note),
+            "root": text_of(each.root),
+            "note": text_of(each.note),
             "boot": each.signed_at.boot,
             "boottime_ms": each.signed_at.boottime_ms,
-            "receipt": _text(each.receipt),
+            "receipt": optional_text_of(each.receipt),
         }
         for each in checkpoints
     ]
@@ -52,7 +52,7 @@ def checkpoints_to_json(checkpoints: tuple[SignedCheckpoint, ...]) -> dict[str, 
 
 def trust_to_json(trust: StoredTrust) -> dict[str, Any]:
     """Return the signed objects."""
-    return {"keyset": _text(trust.keyset), "doors": [_text(door) for door in trust.doors]}
+    return {"keyset": optional_text_of(trust.keyset), "doors": [text_of(door) for door in trust.doors]}
 
 
 def header_from_json(answer: dict[str, Any]) -> LogHeader:
@@ -64,10 +64,10 @@ def header_from_json(answer: dict[str, Any]) -> LogHeader:
     return _strictly(
         lambda: LogHeader(
             log_id=bytes.fromhex(answer["log_id"]),
-            size=_count(answer["size"]),
-            root=_bytes(answer["root"]),
-            before=Frontier.from_bytes(_bytes(answer["before"])).to_bytes(),
-            received=_count(answer["received"]),
+            size=count_of(answer["size"]),
+            root=bytes_of(answer["root"]),
+            before=Frontier.from_bytes(bytes_of(answer["before"])).to_bytes(),
+            received=count_of(answer["received"]),
         )
     )
 
@@ -80,7 +80,7 @@ def leaves_from_json(answer: dict[str, Any]) -> tuple[LeafCopy, ...]:
     """
     return _strictly(
         lambda: tuple(
-            LeafCopy(index=_count(index), leaf=_bytes(leaf), hashed=_optional(hashed))
+            LeafCopy(index=count_of(index), leaf=bytes_of(leaf), hashed=optional_bytes_of(hashed))
             for index, leaf, hashed in answer["entries"]
         )
     )
@@ -102,17 +102,19 @@ def trust_from_json(answer: dict[str, Any]) -> StoredTrust:
         ControlError: MALFORMED.
     """
     return _strictly(
-        lambda: StoredTrust(keyset=_optional(answer["keyset"]), doors=tuple(_bytes(door) for door in answer["doors"]))
+        lambda: StoredTrust(
+            keyset=optional_bytes_of(answer["keyset"]), doors=tuple(bytes_of(door) for door in answer["doors"])
+        )
     )
 
 
 def _checkpoint(row: dict[str, Any]) -> SignedCheckpoint:
     return SignedCheckpoint(
-        size=_count(row["size"]),
-        root=_bytes(row["root"]),
-        note=_bytes(row["note"]),
-        signed_at=SignedAt(boot=_count(row["boot"]), boottime_ms=_count(row["boottime_ms"])),
-        receipt=_optional(row["receipt"]),
+        size=count_of(row["size"]),
+        root=bytes_of(row["root"]),
+        note=bytes_of(row["note"]),
+        signed_at=SignedAt(boot=count_of(row["boot"]), boottime_ms=count_of(row["boottime_ms"])),
+        receipt=optional_bytes_of(row["receipt"]),
     )
 
 
@@ -121,21 +123,3 @@ def _strictly(read: Callable[[], T]) -> T:
         return read()
     except (KeyError, TypeError, ValueError, AttributeError, ProtocolError):
         raise ControlError(ControlCode.MALFORMED, "an answer that this command does not understand") from None
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else base64.b64encode(value).decode()
-
-
-def _bytes(value: str) -> bytes:
-    return base64.b64decode(value, validate=True)
-
-
-def _optional(value: str | None) -> bytes | None:
-    return None if value is None else _bytes(value)
-
-
-def _count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError("not a count")
-    return value

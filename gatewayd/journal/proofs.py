@@ -6,11 +6,11 @@ verifier of such proofs needs nothing of ours.
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Any
 
 from firmware_protocol.merkle import EMPTY_ROOT, node_hash
 from gatewayd.journal.journal import JournalError
+from gatewayd.journal.json_values import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,9 +54,9 @@ class ProvableTree:
         return {
             "leafIdx": index,
             "treeSize": size,
-            "root": _text(self.root(size)),
-            "leafHash": _text(self._hash_of(index, index + 1)),
-            "proof": [_text(each) for each in self._path(index, 0, size)],
+            "root": text_of(self.root(size)),
+            "leafHash": text_of(self._hash_of(index, index + 1)),
+            "proof": [text_of(each) for each in self._path(index, 0, size)],
         }
 
     def consistency(self, size1: int, size2: int) -> dict[str, Any]:
@@ -68,9 +68,9 @@ class ProvableTree:
         return {
             "size1": size1,
             "size2": size2,
-            "root1": _text(self.root(size1)),
-            "root2": _text(self.root(size2)),
-            "proof": [_text(each) for each in proof],
+            "root1": text_of(self.root(size1)),
+            "root2": text_of(self.root(size2)),
+            "proof": [text_of(each) for each in proof],
         }
 
     def _require(self, size: int) -> None:
@@ -121,7 +121,3 @@ def _perfect_parts(size: int) -> list[tuple[int, int]]:
             parts.append((start, start + (1 << bit)))
             start += 1 << bit
     return parts
-
-
-def _text(value: bytes) -> str:
-    return base64.b64encode(value).decode()

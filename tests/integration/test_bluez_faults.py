@@ -21,7 +21,6 @@ from tests.support.fake_bluez import (
     ADAPTER_ADDRESS,
     LOCK,
     FakeBlueZ,
-    PrivateBus,
     bluez_on_a_private_bus,
     open_descriptor_count,
 )
@@ -29,6 +28,8 @@ from tests.support.fake_bluez import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from tests.support.private_bus import PrivateBus
 
 pytestmark = pytest.mark.skipif(shutil.which("dbus-daemon") is None, reason="dbus-daemon is not installed")
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import subprocess
 from collections import Counter
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,6 +23,7 @@ from firmware_protocol.constants import (
     SERVICE_UUID,
     TX_UUID,
 )
+from tests.support.private_bus import PrivateBus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -38,48 +37,6 @@ ADAPTER_ADDRESS: Final = "00:1A:7D:DA:71:13"
 ADVERTISE_S: Final = 0.02
 _OBJECTS: Final = "org.freedesktop.DBus.ObjectManager"
 _PROPERTIES: Final = "org.freedesktop.DBus.Properties"
-_CONFIG: Final = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>system</type><listen>unix:path={path}</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/></policy>
-<limit name="max_connections_per_user">{connections}</limit></busconfig>"""
-
-
-class PrivateBus:
-    """A dbus-daemon of the test's own, as the system bus of everything in this process."""
-
-    def __init__(self, folder: Path, *, connection_count_max: int = 256) -> None:
-        self._path = folder / "bus"
-        self._config = folder / "bus.conf"
-        self._config.write_text(_CONFIG.format(path=self._path, connections=connection_count_max))
-        self._daemon: subprocess.Popen[bytes] | None = None
-
-    @property
-    def address(self) -> str:
-        """Where it listens."""
-        return f"unix:path={self._path}"
-
-    async def start(self) -> None:
-        """Start it, also again."""
-        self._path.unlink(missing_ok=True)
-        self._daemon = await asyncio.to_thread(
-            subprocess.Popen, ["dbus-daemon", "--nofork", "--nopidfile", f"--config-file={self._config}"]
-        )
-        while not self._accepts():
-            await asyncio.sleep(0.01)
-
-    def _accepts(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
-            probe.connect(str(self._path))
-            return True
-        return False
-
-    def kill(self) -> None:
-        """End it without a word."""
-        if self._daemon is not None:
-            self._daemon.kill()
-            self._daemon.wait()
-            self._daemon = None
 
 
 class FakeBlueZ:
