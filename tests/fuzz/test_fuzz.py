@@ -56,7 +56,7 @@ def test_several_values_come_back_from_one_input() -> None:
 @HAS_FUZZER
 def test_a_hunt_that_ends_badly_is_a_finding(tmp_path: Path) -> None:
     (tmp_path / "one").write_bytes(b"\x00")
-    assert hunt("cbor", ("-runs=1000000", "-rss_limit_mb=1"), tmp_path).finding != ""
+    assert hunt("cbor", ("-runs=1000000", "-rss_limit_mb=1", f"-artifact_prefix={tmp_path}/"), tmp_path).finding != ""
 
 
 # --------------------------------------------------------------------------------- the laws themselves can be broken
