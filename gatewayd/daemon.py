@@ -14,6 +14,7 @@ import structlog
 from firmware_protocol.errors import RemoteProtocolError
 from gatewayd import exits
 from gatewayd.control.server import ControlServer
+from gatewayd.control.store_eraser import StoreEraser
 from gatewayd.control.store_log import StoreLog
 from gatewayd.errors import GatewayError
 from gatewayd.explainer import Explainer
@@ -97,6 +98,7 @@ async def _main(config: Config) -> int:
             journal=StoreLog(store),
             explainer=Explainer(house),
             rights=RightsView(house),
+            eraser=StoreEraser(house.base.recorder),
         )
         await control.open()
         try:

@@ -11,7 +11,9 @@ from cyclopts import Parameter
 from gatewayd import exits
 from gatewayd.cli.log_source import guarded, open_log
 from gatewayd.cli.say import DEFAULT_CONFIG, give, give_json, tell
-from gatewayd.config.loader import load
+from gatewayd.config.loader import load, load_folders
+from gatewayd.control.client import ControlClient
+from gatewayd.control.messages import ControlCode, ControlError
 from gatewayd.journal.events import LogErased, TimeStamp
 from gatewayd.journal.people import look_for
 from gatewayd.store import erasure, meta
@@ -62,8 +64,9 @@ def report(
 def erase(*, subject: str, config: Path = DEFAULT_CONFIG) -> int:
     """Erase what the journal on this gateway says of a person; every proof over the rest of it still holds.
 
-    The daemon must be stopped. Only entries that the central log has signed for are erased: it keeps its own copy,
-    and erases by its own rules. That something was erased is an entry of its own, without the name.
+    Asks the running daemon, or else works on its store, which is then written anew. Only entries that the central log
+    has signed for are erased: it keeps its own copy, and erases by its own rules. That something was erased is an entry
+    of its own, without the name.
 
     Args:
         subject: The pseudonym.
@@ -71,7 +74,7 @@ def erase(*, subject: str, config: Path = DEFAULT_CONFIG) -> int:
     """
 
     def work() -> int:
-        erased = _erase(load(config), subject)
+        erased = _erase(config, subject)
         give(f"{erased.count} entries erased")
         if erased.waiting_count:
             tell(f"gatewayd: {erased.waiting_count} entries wait for the central log's receipt; erase again after it")
@@ -80,7 +83,18 @@ def erase(*, subject: str, config: Path = DEFAULT_CONFIG) -> int:
     return guarded(work)
 
 
-def _erase(config: Config, subject: str) -> Erased:
+def _erase(config: Path, subject: str) -> Erased:
+    try:
+        client = ControlClient(load_folders(config).control_path)
+    except ControlError as error:
+        if error.code != ControlCode.UNREACHABLE:
+            raise
+        return _erase_stopped(load(config), subject)
+    with client:
+        return client.erase(look_for(client.log().leaves, subject).indexes)
+
+
+def _erase_stopped(config: Config, subject: str) -> Erased:
     copy = read_log(config.store_path)
     indexes = look_for(copy.leaves, subject).indexes
     database = Database(config.store_path)

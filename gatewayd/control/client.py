@@ -13,6 +13,7 @@ from gatewayd.control import log_wire
 from gatewayd.control.grants_wire import DriftDocument, GrantPage
 from gatewayd.control.messages import (
     ANSWER_SIZE_MAX,
+    ERASE_COUNT_MAX,
     PAGE_COUNT_MAX,
     ControlCode,
     ControlError,
@@ -23,9 +24,10 @@ from gatewayd.control.messages import (
     to_line,
 )
 from gatewayd.journal.copies import LogCopy
+from gatewayd.store.erasure import Erased
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -107,6 +109,16 @@ class ControlClient:
         except ValidationError as error:
             raise ControlError(ControlCode.MALFORMED, "a report that this command does not understand") from error
 
+    def erase(self, indexes: Iterable[int]) -> Erased:
+        """Erase the words of these entries, as far as they are received; raises as `status` does."""
+        count = waiting_count = 0
+        wanted = sorted(indexes)
+        for start in range(0, len(wanted), ERASE_COUNT_MAX):
+            batch = wanted[start : start + ERASE_COUNT_MAX]
+            erased = log_wire.erased_from_json(self._ask("erase", indexes=batch))
+            count, waiting_count = count + erased.count, waiting_count + erased.waiting_count
+        return Erased(count=count, waiting_count=waiting_count)
+
     def trust(self) -> StoredTrust:
         """Return the signed objects that name keys; raises as `status` does."""
         return log_wire.trust_from_json(self._ask("trust"))
@@ -152,7 +164,7 @@ class ControlClient:
             yield from page
             above = _further(page[-1].size, than=above)
 
-    def _ask(self, ask: str, **parameters: int | str) -> dict[str, Any]:
+    def _ask(self, ask: str, **parameters: int | str | list[int]) -> dict[str, Any]:
         try:
             self._socket.sendall(to_line(request(ask, **parameters)))
             line = self._lines.readline(ANSWER_SIZE_MAX + 1)

@@ -10,6 +10,7 @@ from gatewayd.control.messages import ControlCode, ControlError
 from gatewayd.journal.copies import LeafCopy
 from gatewayd.journal.journal import SignedAt, SignedCheckpoint
 from gatewayd.journal.json_values import bytes_of, count_of, optional_bytes_of, optional_text_of, text_of
+from gatewayd.store.erasure import Erased
 from gatewayd.store.inspection import LogHeader, StoredTrust
 
 if TYPE_CHECKING:
@@ -106,6 +107,15 @@ def trust_from_json(answer: dict[str, Any]) -> StoredTrust:
             keyset=optional_bytes_of(answer["keyset"]), doors=tuple(bytes_of(door) for door in answer["doors"])
         )
     )
+
+
+def erased_from_json(answer: dict[str, Any]) -> Erased:
+    """Return what became of entries that were to be erased.
+
+    Raises:
+        ControlError: MALFORMED.
+    """
+    return _strictly(lambda: Erased(count=count_of(answer["count"]), waiting_count=count_of(answer["waiting_count"])))
 
 
 def _checkpoint(row: dict[str, Any]) -> SignedCheckpoint:

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from gatewayd.errors import GatewayError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gatewayd.journal.copies import LeafCopy
     from gatewayd.journal.journal import SignedCheckpoint
+    from gatewayd.store.erasure import Erased
     from gatewayd.store.inspection import LogHeader, StoredTrust
 
 VERSION: Final = 1
@@ -24,6 +27,8 @@ PAGE_COUNT_MAX: Final = 500
 """Most entries in one answer."""
 PAGE_SIZE_MAX: Final = 262_144
 """Most bytes of entries in one answer; base64 makes a third more of them."""
+ERASE_COUNT_MAX: Final = 180
+"""Most entries that one request names: as many as it has room for."""
 CHECKPOINT_PAGE_COUNT: Final = 64
 """Most checkpoints in one answer: two notes each, of at most 4 KiB."""
 
@@ -253,6 +258,13 @@ class LogSource(Protocol):
         """Return the signed objects that name keys."""
 
 
+class Eraser(Protocol):
+    """Whoever can erase what entries say."""
+
+    async def erase(self, indexes: Sequence[int]) -> Erased:
+        """Erase the words of received entries, and say in the journal how many; raises GatewayError."""
+
+
 def to_line(message: dict[str, Any]) -> bytes:
     """Return a message as its line."""
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
@@ -275,7 +287,7 @@ def from_line(line: bytes, *, size_max: int) -> dict[str, Any]:
     return message
 
 
-def request(ask: str, **parameters: int | str) -> dict[str, Any]:
+def request(ask: str, **parameters: int | str | list[int]) -> dict[str, Any]:
     """Return a request."""
     return {"version": VERSION, "ask": ask, **parameters}
 

@@ -1,4 +1,4 @@
-"""The daemon's end of the control socket: only this machine, only the right users, only questions."""
+"""The daemon's end of the control socket: only this machine, only the right users, nothing that moves a bolt."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import os
 import socket
 import stat
 import struct
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import structlog
 
@@ -17,6 +18,7 @@ from gatewayd.control import log_wire
 from gatewayd.control.messages import (
     ANSWER_SIZE_MAX,
     CHECKPOINT_PAGE_COUNT,
+    ERASE_COUNT_MAX,
     PAGE_COUNT_MAX,
     PAGE_SIZE_MAX,
     REQUEST_SIZE_MAX,
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatewayd.control.grants_wire import RightsSource
-    from gatewayd.control.messages import ExplanationSource, LogSource, StatusSource
+    from gatewayd.control.messages import Eraser, ExplanationSource, LogSource, StatusSource
 
 SOCKET_MODE: Final = 0o660
 CONNECTION_COUNT_MAX: Final = 8
@@ -58,6 +60,7 @@ class ControlServer:
         journal: LogSource,
         explainer: ExplanationSource | None = None,
         rights: RightsSource | None = None,
+        eraser: Eraser | None = None,
     ) -> None:
         """Do nothing yet; what there is no source for is not answered."""
         self._path = path
@@ -65,6 +68,7 @@ class ControlServer:
         self._journal = journal
         self._explainer = explainer
         self._rights = rights
+        self._eraser = eraser
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -99,8 +103,7 @@ class ControlServer:
             self._connections.add(task)
             task.add_done_callback(self._connections.discard)
         try:
-            self._admit(writer)
-            await self._answer_all(reader, writer)
+            await self._answer_all(reader, writer, uid=self._admit(writer))
         except ControlError as error:
             writer.write(to_line(refusal(error)))
         except (OSError, TimeoutError):
@@ -108,7 +111,12 @@ class ControlServer:
         finally:
             writer.close()
 
-    def _admit(self, writer: asyncio.StreamWriter) -> None:
+    def _admit(self, writer: asyncio.StreamWriter) -> int:
+        """Return the peer's user id.
+
+        Raises:
+            ControlError: BUSY, NOT_PERMITTED.
+        """
         if len(self._connections) > CONNECTION_COUNT_MAX:
             raise ControlError(ControlCode.BUSY, f"{CONNECTION_COUNT_MAX} are connected already")
         peer: socket.socket = writer.get_extra_info("socket")
@@ -119,20 +127,21 @@ class ControlServer:
             raise ControlError(
                 ControlCode.NOT_PERMITTED, f"uid {uid} is neither root nor of the daemon's user or group"
             )
+        return int(uid)
 
-    async def _answer_all(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer_all(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, uid: int) -> None:
         while True:
             async with asyncio.timeout(SILENCE_S_MAX):
                 line = await _next_line(reader)
             if not line:
                 return
-            writer.write(await self._answer(line))
+            writer.write(await self._answer(line, uid))
             async with asyncio.timeout(SILENCE_S_MAX):
                 await writer.drain()
 
-    async def _answer(self, line: bytes) -> bytes:
+    async def _answer(self, line: bytes, uid: int) -> bytes:
         try:
-            answer = await self._find(from_line(line, size_max=REQUEST_SIZE_MAX))
+            answer = await self._find(from_line(line, size_max=REQUEST_SIZE_MAX), uid)
         except GatewayError as error:
             return to_line(refusal(error))
         except Exception:  # noqa: BLE001 - a bug behind a question must not take the daemon down
@@ -143,7 +152,7 @@ class ControlServer:
             return to_line(refusal(ControlError(ControlCode.TOO_LONG, "the answer; ask for less")))
         return answer_line
 
-    async def _find(self, asked: dict[str, Any]) -> dict[str, Any]:
+    async def _find(self, asked: dict[str, Any], uid: int) -> dict[str, Any]:
         if asked.get("version") != VERSION:
             raise ControlError(ControlCode.VERSION, f"this daemon speaks version {VERSION}")
         match asked.get("ask"):
@@ -158,6 +167,11 @@ class ControlServer:
                 return (await self._rights.grants(_hash(asked, "after"))).to_json()
             case "drift" if self._rights is not None:
                 return self._rights.drift().to_json()
+            case "erase" if self._eraser is not None:
+                if uid not in {0, os.geteuid()}:  # whoever may look may not therefore take away
+                    _log.warning("control.refused", uid=uid, ask="erase")
+                    raise ControlError(ControlCode.NOT_PERMITTED, f"uid {uid} is neither root nor the daemon's user")
+                return asdict(await self._eraser.erase(_numbers(asked, "indexes", ERASE_COUNT_MAX)))
             case _:
                 raise ControlError(ControlCode.UNKNOWN_REQUEST, "nobody answers this here")
 
@@ -201,9 +215,20 @@ async def _next_line(reader: asyncio.StreamReader) -> bytes:
 
 def _number(asked: dict[str, Any], name: str) -> int:
     value = asked.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= INDEX_MAX:
+    if not _is_count(value):
         raise ControlError(ControlCode.MALFORMED, f"{name} is no count")
     return value
+
+
+def _numbers(asked: dict[str, Any], name: str, count_max: int) -> list[int]:
+    values = asked.get(name)
+    if not isinstance(values, list) or len(values) > count_max or not all(map(_is_count, values)):
+        raise ControlError(ControlCode.MALFORMED, f"{name} is no list of at most {count_max} counts")
+    return values
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= INDEX_MAX
 
 
 def _octets(asked: dict[str, Any], name: str) -> bytes:

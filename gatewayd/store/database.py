@@ -80,6 +80,12 @@ class Transaction:
     def __init__(self, connection: apsw.Connection, path: Path) -> None:
         self._connection = connection
         self._path = path
+        self.must_cut_log = False
+        """Whether earlier versions of what it changes are to leave the disk with its commit."""
+
+    def cut_log(self) -> None:
+        """Leave no earlier version of any page in the write-ahead log once this is durable."""
+        self.must_cut_log = True
 
     def execute(self, sql: str, bindings: Bindings = ()) -> list[Row]:
         """Run one statement and return its rows.
@@ -254,14 +260,16 @@ class Database:
             if connection.in_transaction:
                 transaction.execute("ROLLBACK")
             raise
-        if self.has_written and self._wal_page_count >= WAL_PAGE_COUNT:
+        if transaction.must_cut_log:
+            self._fold(connection, apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        elif self.has_written and self._wal_page_count >= WAL_PAGE_COUNT:
             self._fold(connection)
         return outcomes
 
-    def _fold(self, connection: apsw.Connection) -> None:
+    def _fold(self, connection: apsw.Connection, mode: int = apsw.SQLITE_CHECKPOINT_PASSIVE) -> None:
         """Fold the log into the file; one that cannot be folded grows to its bound, then nothing more is written."""
         try:
-            connection.wal_checkpoint("main", mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            connection.wal_checkpoint("main", mode=mode)
             self.fold_fault, self._wal_page_count = None, 0
         except apsw.Error as error:
             self.fold_fault = fault_of(error, self.path).code
@@ -363,6 +371,7 @@ def _set_up(connection: apsw.Connection) -> None:
     connection.execute("PRAGMA synchronous = EXTRA")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_SIZE_KEPT}")
+    connection.execute("PRAGMA secure_delete = FAST")  # no stale copy of a row stays beside it; costs no writing
 
 
 def _fault_behind(outcome: Outcome, path: Path) -> StoreError:

@@ -28,9 +28,12 @@ class Erased:
 def erase_entries(tx: Transaction, indexes: Iterable[int]) -> Erased:
     """Erase the words of received entries; an entry that is erased, or pruned, already counts for nothing.
 
-    SQLite leaves what it frees where it was: `Database.compact` and a closing take it off the disk.
+    The words are overwritten where they stand, and once this is durable the write-ahead log has no earlier version of
+    their pages. What a release before this one has left about goes with `Database.compact`.
     """
     ((received,),) = tx.execute("SELECT received FROM gateway")
+    tx.execute("PRAGMA secure_delete = ON")
+    tx.cut_log()
     count = waiting_count = 0
     for index in sorted(indexes):
         if index >= received:
@@ -40,4 +43,5 @@ def erase_entries(tx: Transaction, indexes: Iterable[int]) -> Erased:
         tx.execute("UPDATE entries SET leaf = x'' WHERE idx = ? AND leaf <> x''", (index,))
         ((after,),) = tx.execute("SELECT total_changes()")
         count += after - before
+    tx.execute("PRAGMA secure_delete = FAST")  # ON costs a writing of every page that is freed
     return Erased(count=count, waiting_count=waiting_count)

@@ -17,12 +17,12 @@ NOBODY: Final = 65_534
 def let_through(folder: Path) -> None:
     """Let everybody pass (not list) the folders above a test's own."""
     for each in (folder, *folder.parents):
-        if each.stat().st_uid == os.geteuid() and not each.stat().st_mode & 0o001:
-            each.chmod(each.stat().st_mode | 0o001)
+        if each.stat().st_uid == os.geteuid() and each.stat().st_mode & 0o011 != 0o011:
+            each.chmod(each.stat().st_mode | 0o011)
 
 
-def as_nobody(function: Callable[[], str]) -> str:
-    """Return what `function` returns in a child process of user and group 65534; skips where we are not root."""
+def as_nobody(function: Callable[[], str], *, gid: int = NOBODY) -> str:
+    """Return what `function` returns in a child process of user 65534 and a group; skips where we are not root."""
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
     reading, writing = os.pipe()
@@ -30,7 +30,7 @@ def as_nobody(function: Callable[[], str]) -> str:
     if child == 0:
         try:
             os.setgroups([])
-            os.setgid(NOBODY)
+            os.setgid(gid)
             os.setuid(NOBODY)
             os.write(writing, function().encode())
         finally:

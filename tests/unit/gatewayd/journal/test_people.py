@@ -122,6 +122,18 @@ def test_what_is_erased_is_gone_from_the_disk_and_every_proof_still_holds(bench:
     assert (result.problems, result.erased_count, result.receipt_count, result.root) == ((), 3, 1, root)
 
 
+def test_what_is_erased_while_the_store_is_open_is_gone_from_file_and_log_alike(bench: JournalBench) -> None:
+    for number in range(3, 250):  # over many pages, some of them folded into the file by now
+        bench.append(decided("anna", number), decided("bo", number, signer="dd" * 8))
+    received(bench)
+    count = bench.run(bench.journal.marks).size
+    indexes = {1, 2, 3} | set(range(8, count, 2))
+    assert bench.run(lambda tx: erase_entries(tx, indexes)).count == len(indexes)
+    on_disk = [file.read_bytes() for file in bench.path.parent.glob(f"{bench.path.name}*")]
+    assert not [content for content in on_disk if b"anna" in content]
+    assert any(b'"bo"' in content for content in on_disk)
+
+
 def test_what_the_central_log_has_not_signed_for_is_not_erased(bench: JournalBench) -> None:
     assert erase(bench, {1, 2}) == Erased(count=0, waiting_count=2)
     received(bench)
