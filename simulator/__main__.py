@@ -15,6 +15,7 @@ COMMANDS: Final = MappingProxyType(
         "air": "simulator.air:main",
         "central": "simulator.central:main",
         "demo": "simulator.demo:main",
+        "erase": "simulator.central_people:main",
         "broker": "simulator.embedded_broker:main",
         "lock": "simulator.lock_process:main",
     }

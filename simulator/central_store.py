@@ -6,10 +6,10 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
-from firmware_protocol.merkle import Frontier
+from firmware_protocol.merkle import Frontier, leaf_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 MEMORY: Final = ":memory:"
@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS logs (
   gateway BLOB, log BLOB, frontier BLOB NOT NULL, note BLOB NOT NULL, PRIMARY KEY (gateway, log)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS entries (
-  gateway BLOB, log BLOB, number INTEGER, leaf BLOB NOT NULL, PRIMARY KEY (gateway, log, number)
+  gateway BLOB, log BLOB, number INTEGER, leaf BLOB NOT NULL, hashed BLOB NOT NULL, PRIMARY KEY (gateway, log, number)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS receipts (
   number INTEGER PRIMARY KEY, gateway BLOB NOT NULL, log BLOB NOT NULL, size INTEGER NOT NULL, note BLOB NOT NULL
@@ -36,6 +36,9 @@ CREATE TABLE IF NOT EXISTS alarms (
   PRIMARY KEY (gateway, code, subject)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS heard (gateway BLOB PRIMARY KEY, utc_s INTEGER NOT NULL, within_s INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS erasures (
+  number INTEGER PRIMARY KEY, gateway BLOB NOT NULL, log BLOB NOT NULL, utc_s INTEGER NOT NULL, count INTEGER NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS orders_used (lock BLOB, epoch INTEGER, PRIMARY KEY (lock, epoch)) STRICT;
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT;
 """
@@ -84,6 +87,7 @@ class CentralStore:
         if not read_only:
             self._sql.execute("PRAGMA journal_mode = WAL")
             self._sql.execute("PRAGMA synchronous = FULL")
+            self._sql.execute("PRAGMA secure_delete = ON")
             self._sql.executescript(_SCHEMA)
 
     def __enter__(self) -> Self:
@@ -127,8 +131,11 @@ class CentralStore:
         """Write leaves at the end of a log, and how far it reaches then."""
         first = after.frontier.size - len(leaves)
         self._sql.executemany(
-            "INSERT INTO entries VALUES (?, ?, ?, ?)",
-            [(after.gateway_id, after.log_id, number, leaf) for number, leaf in enumerate(leaves, start=first)],
+            "INSERT INTO entries VALUES (?, ?, ?, ?, ?)",
+            [
+                (after.gateway_id, after.log_id, number, leaf, leaf_hash(leaf))
+                for number, leaf in enumerate(leaves, start=first)
+            ],
         )
         self._sql.execute(
             "INSERT OR REPLACE INTO logs VALUES (?, ?, ?, ?)",
@@ -136,18 +143,71 @@ class CentralStore:
         )
 
     def leaf(self, gateway_id: bytes, log_id: bytes, index: int) -> bytes | None:
-        """Return one entry, or None where it is not held."""
+        """Return one entry, empty where it was erased, or None where it is not held."""
         found: tuple[bytes] | None = self._sql.execute(
             "SELECT leaf FROM entries WHERE gateway = ? AND log = ? AND number = ?", (gateway_id, log_id, index)
         ).fetchone()
         return None if found is None else found[0]
 
     def leaves(self, gateway_id: bytes, log_id: bytes) -> tuple[bytes, ...]:
-        """Return all entries of a log in order."""
+        """Return all entries of a log in order; an erased one is empty."""
         rows = self._sql.execute(
             "SELECT leaf FROM entries WHERE gateway = ? AND log = ? ORDER BY number", (gateway_id, log_id)
         )
         return tuple(leaf for (leaf,) in rows)
+
+    def leaf_hash(self, gateway_id: bytes, log_id: bytes, index: int) -> bytes | None:
+        """Return the hash of one entry, erased or not, or None where it is not held."""
+        found: tuple[bytes] | None = self._sql.execute(
+            "SELECT hashed FROM entries WHERE gateway = ? AND log = ? AND number = ?", (gateway_id, log_id, index)
+        ).fetchone()
+        return None if found is None else found[0]
+
+    def hashed_leaves(self, held: HeldLog) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the entries of a log in order, each with its hash."""
+        yield from self._sql.execute(
+            "SELECT leaf, hashed FROM entries WHERE gateway = ? AND log = ? ORDER BY number",
+            (held.gateway_id, held.log_id),
+        )
+
+    def notes(self, held: HeldLog) -> tuple[bytes, ...]:
+        """Return the receipts that were given for one log."""
+        rows = self._sql.execute(
+            "SELECT note FROM receipts WHERE gateway = ? AND log = ?", (held.gateway_id, held.log_id)
+        )
+        return tuple(note for (note,) in rows)
+
+    # Erasure.
+
+    def erase(
+        self, held: HeldLog, indexes: Sequence[int], records: Sequence[tuple[bytes, bytes, int]], *, utc_s: int
+    ) -> int:
+        """Empty entries and lock records, keep their hashes, and note how many entries; return that."""
+        emptied = self._sql.executemany(
+            "UPDATE entries SET leaf = x'' WHERE gateway = ? AND log = ? AND number = ? AND leaf <> x''",
+            [(held.gateway_id, held.log_id, index) for index in indexes],
+        )
+        count = max(0, emptied.rowcount)
+        self._sql.executemany("UPDATE lock_records SET record = x'' WHERE lock = ? AND log = ? AND seq = ?", records)
+        if count:
+            self._sql.execute(
+                "INSERT INTO erasures (gateway, log, utc_s, count) VALUES (?, ?, ?, ?)",
+                (held.gateway_id, held.log_id, utc_s, count),
+            )
+        return count
+
+    def erased_count(self, held: HeldLog) -> int:
+        """Return how many entries of a log were erased here."""
+        found: tuple[int | None] = self._sql.execute(
+            "SELECT sum(count) FROM erasures WHERE gateway = ? AND log = ?", (held.gateway_id, held.log_id)
+        ).fetchone()
+        return found[0] or 0
+
+    def cut_log(self) -> None:
+        """Leave no earlier version of a page in the write-ahead log."""
+        self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    # Receipts.
 
     def add_receipt(self, held: HeldLog, receipt: bytes) -> None:
         """Keep a receipt that is about to be given."""
