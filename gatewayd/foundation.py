@@ -14,6 +14,7 @@ from gatewayd.store import alarms, meta
 from gatewayd.store.locks import load_lock_homes, load_paired_at
 from gatewayd.store.log import load_journal
 from gatewayd.store.store import StoreCode, StoreError
+from gatewayd.store.trust import is_repaired
 from gatewayd.suspicion import Suspicion
 from gatewayd.timekeeper import TimeKeeper
 from gatewayd.trust_keeper import TrustKeeper
@@ -103,10 +104,9 @@ def _lay(tx: Transaction, seams: Seams, plan: Plan, start: Start) -> Foundation:
     if start.machine_rebooted:
         forget = alarms.forget_alarms if start.recorded else alarms.void_alarms
         forget(tx)
-    gateway_id = plan.identity.gateway_id
+    gateway_id, own_key = plan.identity.gateway_id, bytes(plan.identity.signing_key.verify_key)
     timekeeper = TimeKeeper(clock=seams.clock, stored=meta.load_time(tx))
     journal = load_journal(tx, gateway_id=gateway_id)
-    former_log_id = journal.log_id
     if start.recorded:
         page = Page(
             tx=tx,
@@ -115,12 +115,12 @@ def _lay(tx: Transaction, seams: Seams, plan: Plan, start: Start) -> Foundation:
             journal=journal,
             entropy=seams.entropy,
         )
-        journal = renew_where_doubted(page, own_key=bytes(plan.identity.signing_key.verify_key))
+        journal = renew_where_doubted(page, own_key=own_key)
     recorder = Recorder(store=seams.store, journal=journal, timekeeper=timekeeper, entropy=seams.entropy)
     trust = TrustKeeper(
         gateway_id=gateway_id, roots=plan.roots, store=seams.store, recorder=recorder, timekeeper=timekeeper
     )
-    trust.is_repaired = journal.log_id != former_log_id
+    trust.is_repaired = is_repaired(tx) or (not start.recorded and journal.doubt(tx, own_key=own_key) != "")
     return Foundation(
         seams=seams,
         plan=plan,

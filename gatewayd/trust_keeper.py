@@ -77,7 +77,7 @@ class TrustKeeper:
         self._is_current = False
         """Whether the Keyset in force bears the state out."""
         self.is_repaired = False
-        """The store was repaired at this start: what it says of revocations may be older than what was held."""
+        """The store was repaired: what it says of revocations may be older than what was held, until more comes."""
         self.keyset: Keyset | None = None
         self.state: AuthorityState | None = None
 

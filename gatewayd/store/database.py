@@ -29,7 +29,7 @@ Bindings: TypeAlias = "Sequence[int | str | bytes | None] | Mapping[str, int | s
 
 APPLICATION_ID: Final = 0x434C474B
 """`CLGK`: tells this store from any other SQLite file."""
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 """Of the newest schema (`schema.STEPS`); a file of a higher one is opened where that one says that this is enough."""
 WAL_PAGE_COUNT: Final = 1_000
 """The write-ahead log is folded back into the file at this length, in pages of 4 KiB."""

@@ -47,7 +47,8 @@ def begin_anew(tx: Transaction, log_id: bytes) -> FormerLog:
     """Make the journal an empty one called `log_id`, and return what it was.
 
     What was received of the locks' logs stays received. An index of the old log means nothing in the new one, so
-    the places of the other records are learned again when their entries are carried over.
+    the places of the other records are learned again when their entries are carried over. What it says of revocations
+    is doubted too, until a newer AuthorityState is saved.
     """
     tree = load_frontier(tx)
     ((former_id, received),) = tx.execute("SELECT log_id, received FROM gateway")
@@ -60,7 +61,7 @@ def begin_anew(tx: Transaction, log_id: bytes) -> FormerLog:
     empty = Frontier.empty().to_bytes()
     tx.execute(
         "UPDATE gateway SET log_id = ?1, log_size = 0, frontier = ?2, sent = 0, received = 0, oldest = 0, "
-        "oldest_frontier = ?2, doubt = ''",
+        "oldest_frontier = ?2, doubt = '', repaired = 1",
         (log_id, empty),
     )
     return FormerLog(log_id=former_id, size=tree.size, root=tree.root())

@@ -136,7 +136,7 @@ def _fill_from(tx: Transaction, source: Database) -> int:
 
 def _begin(tx: Transaction, head: Row | None) -> int:
     """Let the journal be an empty rest of the one that was, and doubt it; return how much of that was received."""
-    tx.execute("UPDATE gateway SET doubt = ?", (REASON,))
+    tx.execute("UPDATE gateway SET doubt = ?, repaired = 1", (REASON,))
     if head is None:
         return 0
     log_id, size, frontier, received, boot, machine_boot, floor_ms = head

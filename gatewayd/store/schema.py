@@ -12,7 +12,7 @@ from gatewayd.store.database import APPLICATION_ID
 if TYPE_CHECKING:
     from gatewayd.store.database import Database, Transaction
 
-STEPS: Final = ("0001_initial.sql", "0002_access.sql", "0003_trust.sql", "0010_renewal.sql")
+STEPS: Final = ("0001_initial.sql", "0002_access.sql", "0003_trust.sql", "0010_renewal.sql", "0011_repaired.sql")
 """In order; the file's `user_version` counts how many it has behind it."""
 
 

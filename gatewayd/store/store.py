@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Self, TypeVar
@@ -77,7 +78,8 @@ class Store:
                 migrate(database)
             database.run(partial(check_whole, path=path))
         except StoreError:
-            database.close()
+            with suppress(StoreError):  # what is wrong with the file counts, and not that its log cannot be folded
+                database.close()
             raise
         ballast = Ballast(path, ballast_size) if ballast_size and database.is_writable else None
         return cls(Writer(database, ballast), executor=executor)

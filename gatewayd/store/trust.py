@@ -49,10 +49,19 @@ def load_keyset(tx: Transaction) -> bytes | None:
 def save_authority_state(tx: Transaction, raw: bytes, keyset_version: int, seq: int) -> None:
     """Keep the AuthorityState, ordered by (Keyset version, seq). The same number again changes nothing.
 
+    A later one ends the doubt of a repair. The same one does not: it may be the one before what was lost, replayed.
+
     Raises:
         StoreError: OUTDATED, a later one is held.
     """
-    _save(tx, _AUTHORITY_STATE, raw, keyset_version, seq)
+    if _save(tx, _AUTHORITY_STATE, raw, keyset_version, seq):
+        tx.execute("UPDATE gateway SET repaired = 0 WHERE repaired")
+
+
+def is_repaired(tx: Transaction) -> bool:
+    """Tell whether the store was repaired, and no later AuthorityState was saved since."""
+    ((repaired,),) = tx.execute("SELECT repaired OR doubt <> '' FROM gateway")
+    return bool(repaired)
 
 
 def load_authority_state(tx: Transaction) -> bytes | None:
@@ -132,16 +141,18 @@ def count_grants(tx: Transaction) -> int:
     return int(count)
 
 
-def _save(tx: Transaction, kind: str, raw: bytes, keyset_version: int, seq: int) -> None:
+def _save(tx: Transaction, kind: str, raw: bytes, keyset_version: int, seq: int) -> bool:
+    """Keep a signed object and tell whether it is a later one than what was kept."""
     for held_version, held_seq in tx.execute("SELECT keyset_version, seq FROM signed_objects WHERE kind = ?", (kind,)):
         if (keyset_version, seq) < (held_version, held_seq):
             raise StoreError(StoreCode.OUTDATED, f"{kind} {keyset_version}/{seq}, {held_version}/{held_seq} is held")
         if (keyset_version, seq) == (held_version, held_seq):
-            return
+            return False
     tx.execute(
         "INSERT OR REPLACE INTO signed_objects (kind, raw, keyset_version, seq) VALUES (?, ?, ?, ?)",
         (kind, raw, keyset_version, seq),
     )
+    return True
 
 
 def _load(tx: Transaction, kind: str) -> bytes | None:

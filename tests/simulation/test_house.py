@@ -13,6 +13,7 @@ from firmware_protocol.chains import make_bundle, parse_bundle
 from firmware_protocol.codes import Code
 from firmware_protocol.cose import kid_of
 from firmware_protocol.errors import RemoteProtocolError
+from firmware_protocol.merkle import Frontier
 from firmware_protocol.relay import AnswerKind
 from firmware_protocol.vocabulary import Action, OfflineClass, Role, Tier
 from gatewayd.overview import Overview
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from firmware_protocol.statements import CommandReceipt
+    from gatewayd.store.store import Transaction
 
 
 async def given_time(seconds: float = 2) -> None:
@@ -206,8 +208,52 @@ def test_a_repaired_store_is_stale_until_a_new_state_has_come(tmp_path: Path) ->
             restarted = await world.start_gateway()
             await world.settled()
             assert restarted.statements.tier() is Tier.STALE
-            await restarted.base.trust.take_state(world.office.state(world.home, now_s=world.utc_s(), seq=2))
-            assert restarted.statements.tier() is Tier.FRESH
+            await world.kill_gateway()
+            again = await world.start_gateway()  # the doubt is as durable as the damage was
+            await world.settled()
+            assert again.statements.tier() is Tier.STALE
+            held = await again.base.seams.store.run(trust_rows.load_authority_state)
+            assert held is not None
+            await again.base.trust.take_state(held)  # Attack: the state before the one that was lost, again
+            assert again.statements.tier() is Tier.STALE
+            await again.base.trust.take_state(world.office.state(world.home, now_s=world.utc_s(), seq=2))
+            assert again.statements.tier() is Tier.FRESH
+            await world.kill_gateway()
+            last = await world.start_gateway()
+            await world.settled()
+            assert last.statements.tier() is Tier.FRESH
+
+    run_virtual(story())
+
+
+def roll_back(tx: Transaction) -> None:
+    """Let the journal be shorter than what our own checkpoint says of it."""
+    tx.execute("DELETE FROM entries")
+    tx.execute(
+        "UPDATE gateway SET log_size = 0, sent = 0, received = 0, oldest = 0, frontier = ?",
+        (Frontier.empty().to_bytes(),),
+    )
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda tx: renewal.note_doubt(tx, "journal.forked"), roll_back], ids=["noted", "seen"]
+)
+def test_a_store_that_cannot_be_repaired_yet_is_doubted_all_the_same(
+    tmp_path: Path, spoil: Callable[[Transaction], None]
+) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 58)
+        async with world.gateway() as house:
+            await world.settled()
+            assert house.base.trust.fresh_state is not None
+            await house.base.seams.store.run(spoil)
+            world.disk.mount_read_only()
+            await world.kill_gateway()
+            restarted = await world.start_gateway()
+            assert not restarted.base.start.recorded
+            assert restarted.base.trust.state is not None
+            assert restarted.base.trust.fresh_state is None
+            world.disk.mend()
 
     run_virtual(story())
 

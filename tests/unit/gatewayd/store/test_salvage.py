@@ -95,6 +95,23 @@ def test_the_journal_is_doubted_and_what_was_not_received_waits_to_be_carried_ov
     bench.database.close()
 
 
+def test_what_a_salvaged_store_says_of_revocations_is_doubted_until_a_later_state_is_saved(path: Path) -> None:
+    bench = JournalBench.open(path)
+    bench.run(lambda tx: trust.save_authority_state(tx, b"state", 3, 7))
+    assert not bench.run(trust.is_repaired)
+    bench.database.close()
+    salvage(path, log_id=FRESH_ID)
+    bench = reopened(path)
+    assert bench.run(trust.is_repaired)
+    bench.run(lambda tx: renewal.begin_anew(tx, b"n" * 16))
+    for seq, doubted in ((7, True), (8, False)):
+        bench.run(lambda tx, seq=seq: trust.save_authority_state(tx, b"state", 3, seq))  # type: ignore[misc]  # bound now
+        bench.database.close()
+        bench = reopened(path)
+        assert bench.run(trust.is_repaired) is doubted
+    bench.database.close()
+
+
 def test_a_store_whose_one_row_is_lost_still_brings_its_homes_and_entries(path: Path) -> None:
     damage(path, "gateway")
     salvage(path, log_id=FRESH_ID)
