@@ -107,9 +107,19 @@ async def _main(config: Config) -> int:
         finally:
             await control.close()
     finally:
-        await radio.close()
-        await store.close()
+        try:
+            await radio.close()
+        finally:
+            await _close(store)
     return exits.SOFTWARE if house.must_restart else exits.OK
+
+
+async def _close(store: Store) -> None:
+    fault = await store.close()
+    if fault is not None:
+        _log.warning(
+            "store.unfolded", code=fault.code, detail=f"{fault.detail}; nothing is lost, the next start folds it"
+        )
 
 
 @contextlib.asynccontextmanager

@@ -7,6 +7,7 @@ meets the WAL-reset bug, which needs two.
 
 from __future__ import annotations
 
+import os
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
@@ -140,7 +141,7 @@ _FLAGS: Final = MappingProxyType(
         Opening.NEW: apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE,
         Opening.INSPECTION: apsw.SQLITE_OPEN_READONLY,
         Opening.SALVAGE: apsw.SQLITE_OPEN_READWRITE,
-        Opening.READING: apsw.SQLITE_OPEN_READONLY,
+        Opening.READING: apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI,
     }
 )
 
@@ -157,6 +158,8 @@ class Database:
         if opening is not Opening.NEW:
             refuse_non_file(path)
         self.path = path
+        if opening is Opening.INSPECTION and is_mounted_read_only(path):
+            opening = Opening.READING
         self._opening = opening
         # A write lock needs a file that can be written: without one SQLite cannot even read a log that was left.
         self._vfs = "unix-none" if opening is Opening.READING else vfs
@@ -310,7 +313,7 @@ class Database:
 
     def _connect(self) -> apsw.Connection:
         try:
-            connection = apsw.Connection(str(self.path), flags=_FLAGS[self._opening], vfs=self._vfs)
+            connection = apsw.Connection(self._name(), flags=_FLAGS[self._opening], vfs=self._vfs)
         except apsw.Error as error:
             raise fault_of(error, self.path) from error
         try:
@@ -326,6 +329,13 @@ class Database:
             _let_go(connection)
             raise
         return connection
+
+    def _name(self) -> str:
+        if self._opening is not Opening.READING or self.path.with_name(f"{self.path.name}-wal").exists():
+            return str(self.path)
+        # Stopped in order, the file has no log any more, and SQLite reads it only if it may make one: unless it is told
+        # that nobody can write there.
+        return f"{self.path.absolute().as_uri()}?immutable=1"
 
     def _admit(self, connection: apsw.Connection) -> None:
         """Take the lock and read the header; nothing is written, whatever the file turns out to be."""
@@ -348,6 +358,14 @@ class Database:
         if version > SCHEMA_VERSION and _number(connection, "SELECT readable_from FROM gateway") > SCHEMA_VERSION:
             detail = f"written by a newer gatewayd (schema {version}, this one knows {SCHEMA_VERSION})"
             raise StoreError(StoreCode.NEWER_SCHEMA, f"{self.path}: {detail}")
+
+
+def is_mounted_read_only(path: Path) -> bool:
+    """Tell whether nobody can write on the file system of this file."""
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False  # the opening finds out what is wrong
 
 
 def _let_go(connection: apsw.Connection) -> None:

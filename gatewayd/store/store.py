@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from gatewayd.store.ballast import Ballast
 from gatewayd.store.creation import create_file
-from gatewayd.store.database import Database, Dropped, Opening, Transaction
+from gatewayd.store.database import Database, Dropped, Opening, Transaction, is_mounted_read_only
 from gatewayd.store.faults import StoreCode, StoreError
 from gatewayd.store.log import check_whole
 from gatewayd.store.schema import migrate
@@ -54,7 +53,7 @@ class Store:
         self._writing = False
         self._idle: asyncio.Future[None] | None = None
         """Awaited by a closing that has to wait for the last transaction."""
-        self._closing: asyncio.Future[None] | None = None
+        self._closing: asyncio.Future[StoreError | None] | None = None
 
     @classmethod
     def open(
@@ -71,7 +70,7 @@ class Store:
             StoreError: ABSENT, LOCKED, FOREIGN, DAMAGED, NEWER_SCHEMA, READ_ONLY (by owner or mode), FULL, IO. The
                 file is left as it is.
         """
-        opening = Opening.READING if _is_mounted_read_only(path) else Opening.DAEMON
+        opening = Opening.READING if is_mounted_read_only(path) else Opening.DAEMON
         database = Database(path, opening=opening, vfs=vfs)
         try:
             if database.is_writable:
@@ -130,23 +129,27 @@ class Store:
         value: T = outcome.value
         return value
 
-    async def close(self) -> None:
+    async def close(self) -> StoreError | None:
         """Finish what has been asked for, then close the file. Closing twice is fine.
 
-        Raises:
-            StoreError: the file could not be closed in order; nothing committed is lost.
+        Returns why the write-ahead log could not be folded into the file, if so: nothing committed is lost, the next
+        opening does it. Nobody's end may fail of it.
         """
         if self._closing is None:
             self._closing = asyncio.ensure_future(self._close())
-        await asyncio.shield(self._closing)
+        return await asyncio.shield(self._closing)
 
-    async def _close(self) -> None:
+    async def _close(self) -> StoreError | None:
         loop = asyncio.get_running_loop()
         if self._writing:
             self._idle = loop.create_future()
             await self._idle
         try:
             await loop.run_in_executor(self._executor, self._writer.close)
+        except StoreError as error:
+            return error
+        else:
+            return None
         finally:
             if self._owns_executor:
                 self._executor.shutdown()
@@ -176,13 +179,6 @@ class Store:
         self._writing = False
         if self._idle is not None:
             self._idle.set_result(None)
-
-
-def _is_mounted_read_only(path: Path) -> bool:
-    try:
-        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
-    except OSError:
-        return False  # the opening finds out what is wrong
 
 
 def _outcomes(writing: asyncio.Future[list[Outcome]], count: int) -> list[Outcome]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from gatewayd import exits
 from tests.support.gateway_folder import GatewayFolder
+from tests.support.strace_trap import require_strace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +55,21 @@ def command(folder: GatewayFolder, *arguments: str) -> list[str]:
 
 def run(folder: GatewayFolder, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(folder, *arguments), capture_output=True, text=True, check=False, timeout=60)
+
+
+@contextlib.contextmanager
+def broken_calls(pid: int, calls: str, error: str) -> Iterator[None]:
+    """Let every one of these system calls of a process fail for the length of a block."""
+    options = ("-f", "-o", os.devnull, "-e", f"trace={calls}", "-e", f"inject={calls}:error={error}", "-p", str(pid))
+    tracer = subprocess.Popen(["strace", *options], stderr=subprocess.PIPE, text=True)
+    try:
+        assert tracer.stderr is not None
+        said = tracer.stderr.readline()
+        assert "attached" in said, said
+        yield
+    finally:
+        tracer.terminate()
+        tracer.communicate()
 
 
 @pytest.fixture
@@ -118,3 +136,18 @@ def test_on_a_damaged_store_it_starts_with_what_can_be_read_and_keeps_the_damage
         again.stop()
         again.notifications.close()
     assert store.with_name(f"{store.name}.damaged-1").read_bytes() == rotten
+
+
+@pytest.mark.parametrize("error", ["ENOSPC", "EROFS", "EIO"])
+def test_on_a_disk_that_takes_nothing_any_more_it_stops_as_asked_and_says_in_one_line_what_is_wrong(
+    daemon: Daemon, error: str
+) -> None:
+    require_strace()
+    assert daemon.heard().startswith("READY=1")
+    calls = "pwrite64,fsync,fdatasync,ftruncate"
+    with broken_calls(daemon.process.pid, calls, error):
+        assert daemon.stop() == exits.OK
+    lines = daemon.log.read_text().splitlines()
+    assert not [line for line in lines if "Traceback" in line]
+    assert len([line for line in lines if "store." in line]) == 1
+    assert "daemon.stopped" in lines[-1]

@@ -169,6 +169,30 @@ def remount(folder: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
 
 
+async def test_a_card_mounted_read_only_after_a_stop_in_order_is_read(mount: Path) -> None:
+    folder = mount / "a folder? 100%"
+    folder.mkdir()
+    path = folder / "store.db"
+    create_file(path, log_id=LOG_ID)
+    before = Rows.open(path)
+    before.run(put(7))
+    before.database.close()
+    assert not path.with_name("store.db-wal").exists()
+    await asyncio.to_thread(remount, mount, "ro")
+    store = Store.open(path, ballast_size=BALLAST_SIZE)
+    assert health(store) is Health.READ_ONLY
+    assert await store.run(numbers) == [7]
+    assert await refusal(store, put(8)) == StoreCode.READ_ONLY
+    beside = Rows(path, database.Database(path, opening=database.Opening.INSPECTION))  # as `gatewayd log` does
+    assert beside.run(numbers) == [7]
+    beside.database.close()
+    assert await store.close() is None
+    await asyncio.to_thread(remount, mount, "rw")
+    again = Rows.open(path)
+    assert again.run(numbers) == [7]
+    again.database.close()
+
+
 async def test_a_card_mounted_read_only_after_a_power_cut_is_read_to_the_last_commit(mount: Path) -> None:
     path = mount / "store.db"
     create_file(path, log_id=LOG_ID)
@@ -266,3 +290,29 @@ def test_attack_an_alarm_of_an_earlier_boot_opens_nothing_on_a_disk_that_cannot_
     assert rows.run(lambda tx: alarms.is_open(tx, LOCK, b"ref", 5))
     assert not rows.written(alarms.void_alarms)
     assert not rows.run(lambda tx: alarms.is_open(tx, LOCK, b"ref", 5))
+
+
+@pytest.mark.parametrize("fault", [FaultyDisk.fill, FaultyDisk.mount_read_only], ids=["full", "read-only"])
+async def test_on_a_disk_that_takes_nothing_closing_says_what_was_left_undone_and_loses_nothing(
+    path: Path, disk: FaultyDisk, fault: Callable[[FaultyDisk], None]
+) -> None:
+    store = Store.open(path, vfs=disk.name, executor=InlineExecutor())
+    await store.run(put(7))
+    fault(disk)
+    first, second = await store.close(), await store.close()
+    assert first is not None
+    assert first is second
+    disk.mend()
+    again = Rows.open(path)
+    assert again.run(numbers) == [7]
+    again.database.close()
+
+
+def test_a_damaged_store_on_a_disk_that_takes_nothing_is_called_damaged(path: Path, disk: FaultyDisk) -> None:
+    rows = Rows.open(path)
+    rows.run(lambda tx: tx.execute("UPDATE gateway SET log_size = 5"))
+    rows.database.close()
+    disk.mount_read_only()
+    with pytest.raises(StoreError) as refused:
+        Store.open(path, vfs=disk.name, executor=InlineExecutor())
+    assert refused.value.code == StoreCode.DAMAGED
