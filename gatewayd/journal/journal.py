@@ -19,6 +19,7 @@ from gatewayd.journal.receipts import (
     ReceiptAccepted,
     ReceiptRefused,
     RolledBack,
+    conflict_evidence,
     contradicts,
     take_conflict,
     take_receipt,
@@ -294,17 +295,36 @@ class Journal:
                 pass
         return verdict
 
-    def take_conflict(
+    def checkpoint_to_judge(
         self, tx: Handle, data: bytes, *, own_key: bytes, receipt_keys: Sequence[bytes]
+    ) -> Checkpoint | None:
+        """Return what a conflict answer shows of us, where only a look at the entries can tell whether we bear it out.
+
+        Attack, or a card put back that has since outgrown what the central log holds: at that size this history has
+        signed nothing, and so remembers no root to compare.
+        """
+        shown = conflict_evidence(
+            data, gateway_id=self.gateway_id, log_id=self.log_id, own_key=own_key, receipt_keys=receipt_keys
+        )
+        marks = self.marks(tx)
+        if shown is None or not marks.oldest <= shown.size <= marks.size or self._root_at(tx, shown.size) is not None:
+            return None
+        return shown
+
+    def take_conflict(
+        self, tx: Handle, data: bytes, *, own_key: bytes, receipt_keys: Sequence[bytes], tree: Frontier | None = None
     ) -> ConflictVerdict:
-        """Judge a conflict answer. Nothing is written: the caller decides when a resend is due."""
+        """Judge a conflict answer. Nothing is written: the caller decides when a resend is due.
+
+        `tree` is ours at the size of `checkpoint_to_judge`, where that named one.
+        """
         return take_conflict(
             data,
             gateway_id=self.gateway_id,
             log_id=self.log_id,
             own_key=own_key,
             receipt_keys=receipt_keys,
-            root_at=lambda size: self._root_at(tx, size),
+            root_at=lambda size: tree.root() if tree is not None and tree.size == size else self._root_at(tx, size),
             own_size=self.marks(tx).size,
         )
 

@@ -32,6 +32,8 @@ class ReceiptRefusal(StrEnum):
     MALFORMED = "receipt.malformed"
     NOT_OURS = "receipt.not_ours"
     """No checkpoint of this log that this gateway has signed."""
+    ANOTHER_LOG = "receipt.another_log"
+    """A conflict about another log of this gateway: one that it has ended, or that a card put back knows nothing of."""
     UNKNOWN_SIGNER = "receipt.unknown_signer"
     """Not signed by a key of the receipt role."""
     AHEAD = "receipt.ahead"
@@ -142,7 +144,8 @@ def take_conflict(
     if isinstance(conflict, ReceiptRefusal):
         return ConflictRefused(code=conflict)
     if (conflict.gateway_id, conflict.log_id) != (gateway_id, log_id):
-        return ConflictRefused(code=ReceiptRefusal.NOT_OURS)
+        is_of_us = conflict.gateway_id == gateway_id
+        return ConflictRefused(code=ReceiptRefusal.ANOTHER_LOG if is_of_us else ReceiptRefusal.NOT_OURS)
     if conflict.checkpoint is not None:
         origin = origin_of(gateway_id.hex(), log_id.hex())
         try:
@@ -154,6 +157,19 @@ def take_conflict(
     if conflict.size >= own_size:
         return ConflictRefused(code=ReceiptRefusal.NO_EVIDENCE)
     return ResendFrom(size=conflict.size, proven=conflict.checkpoint is not None)
+
+
+def conflict_evidence(
+    data: bytes, *, gateway_id: bytes, log_id: bytes, own_key: bytes, receipt_keys: Sequence[bytes]
+) -> Checkpoint | None:
+    """Return the checkpoint of this log, signed by us, that a signed Conflict of the central log shows; None: none."""
+    conflict = _signed_conflict(data, receipt_keys)
+    if isinstance(conflict, ReceiptRefusal) or conflict.checkpoint is None:
+        return None
+    try:
+        return verify_checkpoint(conflict.checkpoint, name=origin_of(gateway_id.hex(), log_id.hex()), public=own_key)
+    except RemoteProtocolError:
+        return None
 
 
 def contradicts(checkpoint: Checkpoint, *, root_at: Callable[[int], bytes | None], own_size: int) -> bool:

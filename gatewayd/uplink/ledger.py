@@ -17,6 +17,8 @@ from gatewayd.journal.receipts import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nacl.signing import SigningKey
 
     from firmware_protocol.checkpoint import Checkpoint
@@ -55,6 +57,8 @@ class Ledger:
         self._boot = boot
         self._tree = Frontier.empty()
         """Over the entries below the last checkpoint of a backlog, so that the next one need not start anew."""
+        self._shown = Frontier.empty()
+        """Ours at the size of the checkpoint that the central log has last shown us; it shows the same one again."""
         self._carried_size = 0
         """Of the largest checkpoint that a phone has taken along in this run; its receipt may outrun the broker."""
 
@@ -124,22 +128,25 @@ class Ledger:
         return self._journal.marks(tx)
 
     async def _tree_at(self, size: int) -> Frontier:
-        tree = self._tree
+        self._tree = tree = await self._grown_tree(self._tree, size)
+        return tree
+
+    async def _grown_tree(self, tree: Frontier, size: int) -> Frontier:
         while tree.size != size:  # in steps: other works must not wait for a long journal
             before, tree = tree, await self._store.run(partial(self._journal.tree_towards, size=size, known=tree))
             if tree == before:
                 raise JournalError("journal.incomplete", f"entry {tree.size} is missing")
-        self._tree = tree
         return tree
 
     async def take_mail(self, data: bytes) -> Received | ReceiptRefused | ResendFrom | RolledBack | ConflictRefused:
         """Judge an answer of the central log, and raise the received mark where it is a receipt that counts."""
         keys = self._receipt_keys.receipt_keys
         own_key = bytes(self._key.verify_key)
+        tree = await self._tree_shown(data, own_key, keys) if data[:1] == _COSE_SIGN1 else None
 
         def work(tx: Transaction) -> Received | ReceiptRefused | ResendFrom | RolledBack | ConflictRefused:
             if data[:1] == _COSE_SIGN1:
-                return self._journal.take_conflict(tx, data, own_key=own_key, receipt_keys=keys)
+                return self._journal.take_conflict(tx, data, own_key=own_key, receipt_keys=keys, tree=tree)
             verdict = self._journal.take_receipt(
                 tx, data, own_key=own_key, receipt_keys=keys, carried_size=self._carried_size
             )
@@ -154,3 +161,14 @@ class Ledger:
             )
 
         return await self._store.run(work)
+
+    async def _tree_shown(self, data: bytes, own_key: bytes, receipt_keys: Sequence[bytes]) -> Frontier | None:
+        """Return our tree at the size that a conflict answer shows, where it must be rebuilt to be compared."""
+        shown = await self._store.run(
+            lambda tx: self._journal.checkpoint_to_judge(tx, data, own_key=own_key, receipt_keys=receipt_keys)
+        )
+        if shown is None:
+            return None
+        if self._shown.size != shown.size:  # a replayed answer must not have it all hashed again
+            self._shown = await self._grown_tree(Frontier.empty(), shown.size)
+        return self._shown

@@ -79,6 +79,8 @@ class Outbox:
         self._sent: int | None = None
         """In memory it is ahead of the durable mark; None until that has been read."""
         self._rewind_to: int | None = None
+        self._rewound_to: int | None = None
+        """From where it was last asked for again, since the last receipt: said once, however often it is asked."""
         self._asked_again = False
         """The central log asked for entries, perhaps for ones that it had signed for: it is a new one."""
         self._offered: int | None = None
@@ -105,6 +107,7 @@ class Outbox:
             case Received() as received:
                 self._asked_again = self._asked_again and not received.covers_all
                 self._stride.received(received.checkpoint.size)
+                self._rewound_to = None
                 self._answered()
                 await self._watcher.receipt_accepted(
                     time_s=received.time_s, checkpoint=received.checkpoint, signed_at=received.signed_at
@@ -167,7 +170,9 @@ class Outbox:
         if rewound is None:
             await self._alerts.alert("log.pruned", f"the central log asks for entry {to}, which is no longer here")
             return
-        log.info("outbox.rewound", to=rewound)
+        say = log.debug if rewound == self._rewound_to else log.info
+        say("outbox.rewound", to=rewound)
+        self._rewound_to = rewound
         self._sent, self._asked_again = rewound, True
 
     def _is_refused(self) -> bool:

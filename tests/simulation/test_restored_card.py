@@ -6,8 +6,11 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
+from structlog.testing import capture_logs
+
 from firmware_protocol.codes import Code
 from firmware_protocol.vocabulary import Tier
+from gatewayd.journal.events import GatewayHeartbeat
 from tests.support.memory_world import MemoryWorld
 from tests.support.virtual_loop import run_virtual
 
@@ -66,9 +69,49 @@ def test_a_restored_card_is_proved_by_the_central_log_and_a_fresh_log_tells_what
         assert "carelock.gateway.started" in {event["type"] for event in carried}, "what the copy did is told"
         assert "carelock.command.decided" in {event["type"] for event in old}, "what was received stays received"
         assert not house.must_restart, "once is enough"
+        for _, conflict in world.central.greetings():  # a central log that comes back says how far it holds each log
+            world.send(world.topics.log_receipt, conflict)
+        await asyncio.sleep(120)
+        alerts = [event["data"]["code"] for event in logs_of(world)[1] if event["type"] == "carelock.alert.raised"]
+        assert not [code for code in alerts if code.startswith("receipt.")], "its word on an ended log is no forgery"
         await world.kill_gateway()
 
     run_virtual(story())
+
+
+def test_a_restored_card_that_has_outgrown_what_the_central_log_holds_is_proved_all_the_same(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 63)
+        await world.provision()
+        await world.start_gateway()
+        await world.settled()
+        await world.kill_gateway()
+        old_card = world.store_path.read_bytes()
+        await world.start_gateway()
+        await world.settled()
+        await world.kill_gateway()
+        (held,) = world.central_store.logs()
+        world.store_path.write_bytes(old_card)
+        world.broker.stop()  # offline it writes on: at the size that the log holds it has another history, unsigned
+        house = await world.start_gateway()
+        for _ in range(20):
+            await house.base.recorder.record(GatewayHeartbeat(tier="suspect", state_seq=1, keyset_version=1))
+        assert (await house.ledger.marks()).size > held.frontier.size
+        world.broker.start()
+        house = await renewed(world, house)
+        assert house.statements.tier() is Tier.SUSPECT
+        await asyncio.sleep(120)
+        _, new = logs_of(world)
+        assert new[0]["data"]["reason"] == "journal.rolled_back"
+        told = [event["type"] for event in new if "carriedfrom" in event]
+        assert told.count("carelock.gateway.heartbeat") == 20, "what the copy did is told"
+        assert not house.must_restart, "once is enough"
+        await world.kill_gateway()
+
+    with capture_logs() as lines:
+        run_virtual(story())
+    said = [line["to"] for line in lines if line["event"] == "outbox.rewound" and line["log_level"] != "debug"]
+    assert len(said) == len(set(said)) <= 1
 
 
 def test_an_entry_that_rots_on_the_card_starts_a_fresh_log_and_raises_no_suspicion(tmp_path: Path) -> None:

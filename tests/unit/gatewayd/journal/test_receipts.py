@@ -205,12 +205,15 @@ def test_attack_a_conflict_signed_by_a_stranger_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "foreign",
-    [conflict(size=4, gateway_id=bytes(8)), conflict(size=4, log_id=bytes(16))],
+    ("foreign", "code"),
+    [
+        (conflict(size=4, gateway_id=bytes(8)), ReceiptRefusal.NOT_OURS),
+        (conflict(size=4, log_id=bytes(16)), ReceiptRefusal.ANOTHER_LOG),
+    ],
     ids=["gateway", "log"],
 )
-def test_attack_a_conflict_about_another_log_is_refused(foreign: bytes) -> None:
-    assert judge(foreign) == ConflictRefused(code=ReceiptRefusal.NOT_OURS)
+def test_attack_a_conflict_about_another_log_is_refused(foreign: bytes, code: ReceiptRefusal) -> None:
+    assert judge(foreign) == ConflictRefused(code=code)
 
 
 def test_attack_another_object_of_the_central_logs_key_is_no_conflict() -> None:
