@@ -46,7 +46,7 @@ from gatewayd.store.store import StoreError
 from gatewayd.upkeep import Upkeep
 from gatewayd.uplink.board import Board
 from gatewayd.uplink.downlink import Downlink
-from gatewayd.uplink.home_assistant import discovery, to_payload
+from gatewayd.uplink.home_assistant import Announcements
 from gatewayd.uplink.ledger import Ledger
 from gatewayd.uplink.outbox import Outbox
 from gatewayd.uplink.outlet import Outlet
@@ -126,7 +126,6 @@ class House:
         self.door = self._door()
         self._connect_links()
         self._connect_uplink()
-        self._announce()
 
     def _door(self) -> Door:
         base = self.base
@@ -231,7 +230,7 @@ class House:
         )
         seals = Seals(keys=identity.link_keys, entropy=seams.entropy)
         self.watch.couriers = Couriers(objects=base.trust, log_mail=outbox, ledger=self.ledger, seals=seals, seal=seal)
-        outlet = Outlet()
+        outlet, announcements = Outlet(), self._announcements()
         self.downlink = Downlink(
             topics=self.topics,
             submit=self.door,
@@ -242,6 +241,7 @@ class House:
             log_mail=outbox,
             outlet=outlet,
             seals=seals,
+            announcements=announcements,
         )
         self.uplink = Uplink(
             broker=seams.broker,
@@ -253,6 +253,7 @@ class House:
             board=self.board,
             alerts=self.alerts,
             random=seams.random,
+            courtesies=() if announcements is None else (announcements.birth_topic,),
         )
         self._presence = Presence(
             topics=self.topics,
@@ -276,14 +277,11 @@ class House:
         key = self.base.plan.seal_to
         return None if key is None else Sealer(key, topics=self.topics, log_id=self.base.journal.log_id)
 
-    def _announce(self) -> None:
-        plan = self.base.plan
+    def _announcements(self) -> Announcements | None:
+        plan, ids = self.base.plan, sorted(self._lock_ids)
         if plan.discovery_prefix is None or plan.seal_to is not None:
-            return
-        for topic, document in discovery(
-            plan.discovery_prefix, self.topics, sorted(self._lock_ids), version=__version__
-        ):
-            self.board.put(topic, to_payload(document))
+            return None
+        return Announcements(plan.discovery_prefix, self.topics, ids, version=__version__, board=self.board)
 
     def _show_door(self, topic: str, payload: bytes) -> None:
         # Where entries are sealed, an empty one takes away what an earlier run has left there for everybody.

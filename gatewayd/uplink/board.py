@@ -30,6 +30,11 @@ class Board:
         self._changed[topic] = None
         self._news.set()
 
+    def renew(self) -> None:
+        """Write everything again."""
+        self._changed = dict.fromkeys(self._payloads)
+        self._news.set()
+
     async def run(self, session: BrokerSession) -> None:
         """Write everything, then each change, until the session ends.
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from firmware_protocol.topics import Topics
     from gatewayd.channel import Submit
+    from gatewayd.uplink.home_assistant import Announcements
     from gatewayd.uplink.outlet import Outlet
     from gatewayd.uplink.ports import AlarmIntake, InfoSource, LogMail, Requests, SignedObjects
     from gatewayd.uplink.seals import Seals
@@ -109,7 +110,9 @@ class Downlink:
         log_mail: LogMail,
         outlet: Outlet,
         seals: Seals,
+        announcements: Announcements | None = None,
     ) -> None:
+        self._announcements = announcements
         self._seals = seals
         self._topics = topics
         self._submit = submit
@@ -166,6 +169,9 @@ class Downlink:
             await self._take_info_request(incoming)
         elif incoming.topic in self._verbs:
             await self._take_request(incoming, self._verbs[incoming.topic])
+        elif self._announcements is not None and incoming.topic == self._announcements.birth_topic:
+            if not incoming.retained:  # a stored one is of before this session, which wrote everything anyway
+                self._announcements.take_birth(incoming.payload, asyncio.get_running_loop().time())
         else:
             await self._take_object(incoming)
 

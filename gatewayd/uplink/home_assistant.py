@@ -1,8 +1,9 @@
 """Home Assistant's device discovery: what a gateway and its doors show, and nothing that could be pressed.
 
 Its `lock` entity sends an unsigned UNLOCK and cannot be made read-only, so a door is shown as binary sensors, a sensor
-and an event; no command topic stands anywhere. Discovery messages are retained, so a Home Assistant that starts finds
-them without having to ask; events are not, so that it does not tell yesterday's again.
+and an event; no command topic stands anywhere. Discovery messages are retained, and written again when Home Assistant
+says that it has started: it takes a retained one away when somebody deletes the device there. Events are not retained,
+so that it does not tell yesterday's again.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from gatewayd.uplink.pace import Pace
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from firmware_protocol.topics import Topics
+    from gatewayd.uplink.board import Board
 
 EVENT_TYPES: Final = (
     "carelock.command.decided",
@@ -25,6 +29,27 @@ EVENT_TYPES: Final = (
 """What somebody may want to see happen; the journal has more."""
 _UNKNOWN: Final = "None"
 """Home Assistant's word for a state that nobody knows (law 10): neither on nor off."""
+
+
+BIRTH_INTERVAL_S: Final = 60.0
+"""At most one answer to a birth in so long: anybody whom the broker lets may say that it has started."""
+
+
+class Announcements:
+    """What Home Assistant is told of this gateway's devices, on the board and again at each of its births."""
+
+    def __init__(self, prefix: str, topics: Topics, lock_ids: Iterable[bytes], *, version: str, board: Board) -> None:
+        self.birth_topic = f"{prefix}/status"
+        """Where Home Assistant says `online` once it has started, and `offline`."""
+        self._board = board
+        self._births = Pace(burst=1, interval_s=BIRTH_INTERVAL_S)
+        for topic, document in discovery(prefix, topics, lock_ids, version=version):
+            board.put(topic, to_payload(document))
+
+    def take_birth(self, payload: bytes, now_s: float) -> None:
+        """Take a live message on the birth topic: states and discovery are written again, all of them."""
+        if payload == b"online" and self._births.allows(now_s):
+            self._board.renew()
 
 
 def discovery(

@@ -13,6 +13,7 @@ from gatewayd.uplink.documents import GatewayState
 from gatewayd.uplink.seam import BrokerCode, BrokerError, Outgoing
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from random import Random
     from typing import NoReturn
 
@@ -71,7 +72,10 @@ class Uplink:
         board: Board,
         alerts: Alerts,
         random: Random,
+        courtesies: Sequence[str] = (),
     ) -> None:
+        """`courtesies`: filters that are asked for and done without where the broker refuses them."""
+        self._courtesies = courtesies
         self._broker = broker
         self._topics = topics
         self._boot = boot
@@ -128,6 +132,7 @@ class Uplink:
                 since_s=asyncio.get_running_loop().time(),
             )
             log.info("uplink.connected")
+            await self._ask_courtesies(session)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._downlink.run(session))
                 tasks.create_task(self._board.run(session))
@@ -135,6 +140,16 @@ class Uplink:
         finally:
             self._outlet.detach()
             await self._farewell(session)
+
+    async def _ask_courtesies(self, session: BrokerSession) -> None:
+        if not self._courtesies:
+            return
+        try:
+            await session.subscribe(self._courtesies)
+        except BrokerError as error:
+            if error.broker_code is not BrokerCode.NOT_PERMITTED:
+                raise
+            log.info("uplink.courtesy_refused", detail=error.detail)
 
     async def _farewell(self, session: BrokerSession) -> None:
         # Where the session has ended already both return at once, and the broker publishes the will.
