@@ -39,7 +39,6 @@ _MODULES: Final[tuple[ModuleType, ...]] = (
     own_ownership,
     own_log,
     own_notes,
-    own_sealed,
 )
 _BY_KIND: Final[Mapping[str, ModuleType]] = {module.KIND: module for module in _MODULES}
 

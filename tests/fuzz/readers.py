@@ -34,8 +34,10 @@ from firmware_protocol.orders import DecommissionOrder, PairingOrder
 from firmware_protocol.ownership import open_order
 from firmware_protocol.pairing import LockLabel
 from firmware_protocol.relay import RelayDecider, RelayPhone
+from firmware_protocol.sealed import Sealed, unseal
 from firmware_protocol.tokens import Authority, Grant, Keyset, OperatorGrant
-from firmware_protocol.vectors.examples import PUBLIC, VALUES
+from firmware_protocol.vectors.example_records import OTHERS
+from firmware_protocol.vectors.examples import GATEWAY_LINK, PUBLIC, VALUES
 from firmware_protocol.vectors.session_side import START_MS, act, make
 from tests.oracle import envelope
 
@@ -49,7 +51,9 @@ PIECE_HEAD_SIZE: Final = 2
 """Several values in one input: each behind its length, big-endian."""
 PLAIN: Final = {kind.TYPE: kind for kind in (GatewayHello, LockHello, PhoneHello, PlainClose)}
 RECORDS: Final = {**FROM_GATEWAY, **FROM_LOCK}
-MAPS: Final[tuple[type[WireMap], ...]] = tuple(sorted({*VALUES, *RECORDS.values()}, key=lambda kind: kind.__name__))
+MAPS: Final[tuple[type[WireMap], ...]] = tuple(
+    sorted({*VALUES, *OTHERS, *RECORDS.values()}, key=lambda kind: kind.__name__)
+)
 
 
 class BrokenLawError(AssertionError):
@@ -337,6 +341,14 @@ def _relay_phone(data: bytes) -> None:
         require(answer.hex() == said, "an answer that the decider never gave")
 
 
+_SEALED: Final = frozenset(case["body"] for case in vectors("sealed")["cases"] if case["error"] is None)
+
+
+def _sealed(data: bytes) -> None:
+    body = unseal(data, GATEWAY_LINK)
+    require(body.to_bytes().hex() in _SEALED, "a box was opened that nobody sealed")
+
+
 def _courier(data: bytes) -> None:
     desk = CourierDesk(size_max=COURIER_OBJECT_SIZE_MAX)
     for piece in split(data):
@@ -368,6 +380,7 @@ TARGETS: Final = {
         Target("lock_pairing", 2 * MESSAGE_SIZE_MAX, _end_of_link("pairing lock")),
         Target("relay_decider", MESSAGE_SIZE_MAX + 1, _relay_decider),
         Target("relay_phone", 2 * MESSAGE_SIZE_MAX, _relay_phone),
+        Target("sealed", Sealed.SIZE_MAX + 1, _sealed),
         Target("courier", 2 * COURIER_OBJECT_SIZE_MAX, _courier),
     )
 }

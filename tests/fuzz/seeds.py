@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 OBJECTS: Final = tuple(sorted(path.stem for path in (ROOT / "docs" / "vectors").glob("object-*.json")))
+RECORD_HEAD_SIZE: Final = 3
+"""Type and number, before the map."""
 ROLES: Final = {
     "gateway_session": "gateway",
     "lock_session": "lock",
@@ -55,9 +57,10 @@ def _maps() -> Iterator[bytes]:
         if kind in VALUES:
             yield bytes((index,)) + VALUES[kind][0].to_bytes()  # type: ignore[index]  # a kind of VALUES
     by_rule = {rule_of(kind): index for index, kind in enumerate(MAPS)}
-    for case in vectors("records")["cases"]:
-        if case.get("rule") in by_rule:
-            yield bytes((by_rule[case["rule"]],)) + bytes.fromhex(case["data"])[3:]
+    for document, head_size in (("records", RECORD_HEAD_SIZE), ("bodies", 0)):
+        for case in vectors(document)["cases"]:
+            if case.get("rule") in by_rule:
+                yield bytes((by_rule[case["rule"]],)) + bytes.fromhex(case["data"])[head_size:]
 
 
 def _parts_of_bundles() -> Iterator[bytes]:
@@ -111,5 +114,6 @@ _BY_TARGET: Final[dict[str, Callable[[], Iterator[bytes]]]] = {
     "note": lambda: _cases("notes", "note"),
     "relay_decider": lambda: _cases("relay", "message_1"),
     "relay_phone": _visits,
+    "sealed": lambda: _cases("sealed", "sealed"),
     "courier": _carried,
 }
