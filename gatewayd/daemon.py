@@ -154,7 +154,7 @@ async def _live(house: House, manager: ServiceManager, watchdog: Watchdog) -> No
     _log.info("daemon.ready", gateway=house.base.plan.identity.gateway_id.hex(), locks=len(house.links))
     manager.ready()
     manager.status(f"{len(house.links)} locks, tier {house.statements.tier().name.lower()}")
-    beating = asyncio.create_task(_beat(house, watchdog))
+    beating = asyncio.create_task(beat(house, watchdog))
     try:
         await house.run(stop)
     finally:
@@ -165,7 +165,7 @@ async def _live(house: House, manager: ServiceManager, watchdog: Watchdog) -> No
     _log.info("daemon.stopped")
 
 
-async def _beat(house: House, watchdog: Watchdog) -> None:
+async def beat(house: House, watchdog: Watchdog) -> None:
     """Feed the watchdog from completed work: a turn of the loop, and a transaction through the writer."""
     while True:
         await asyncio.sleep(min(BEAT_S, watchdog.feed_s))

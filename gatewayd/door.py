@@ -117,9 +117,10 @@ class Door:
 
     async def __call__(self, submission: Submission, responder: Responder) -> None:
         """Tell the whole story of one command; returns when its last answer has been handed over."""
-        await self._trust.prefetch(submission.bundle)
         try:
+            # Attack: forged commands that name grants in plenty. What the disk reads for strangers takes its turn too.
             async with self._turns.turn(submission.channel):
+                await self._trust.prefetch(submission.bundle)
                 bundle = verify_bundle(submission.bundle, known=self._trust.known())
         except RemoteProtocolError as error:
             await self._denials.note(submission.channel, error)

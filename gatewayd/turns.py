@@ -1,8 +1,8 @@
 """Whose bytes are verified next: one command at a time, the channels in turn.
 
-Verifying is the dear part of refusing a stranger. With a turn for each channel a flood on one of them makes the others
-wait for one verification, never for the flood; and after each the loop carries values, feeds the watchdog and reads the
-radio before the next.
+Verifying, and before it looking for the grant that a command names, is the dear part of refusing a stranger. With a
+turn for each channel a flood on one of them makes the others wait for one verification, never for the flood; and after
+each the loop carries values, feeds the watchdog and reads the radio before the next.
 """
 
 from __future__ import annotations

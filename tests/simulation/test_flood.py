@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import tracemalloc
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from firmware_protocol.chains import make_bundle, parse_bundle
 from firmware_protocol.codes import Code
+from gatewayd.channel import Channel, Submission
+from gatewayd.daemon import beat
+from gatewayd.service_manager import ServiceManager, Watchdog
 from gatewayd.settings import LimitSettings
+from gatewayd.uplink.downlink import SUBMISSION_COUNT_MAX
 from simulator.office import unlock_over_mqtt
 from tests.support.memory_world import MemoryWorld
 from tests.support.virtual_loop import run_virtual
@@ -24,9 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from gatewayd.house import House
+    from gatewayd.trust_keeper import TrustKeeper
+
 PAUSE_S: Final = 0.01
 GROWTH_SIZE_MAX: Final = 1_000_000
 TTL_S: Final = 30
+WATCHDOG_S: Final = 30
 
 
 def forged(world: MemoryWorld) -> bytes:
@@ -50,6 +60,65 @@ async def flooded(world: MemoryWorld) -> AsyncIterator[None]:
         yield
     finally:
         flooding.cancel()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotingManager(ServiceManager):
+    """Notes when the watchdog of a service manager is fed."""
+
+    watchdog_interval_ms: int | None = WATCHDOG_S * 1_000
+    fed_s: list[float] = field(default_factory=lambda: [asyncio.get_running_loop().time()])
+
+    def feed_watchdog(self) -> None:
+        """Note it."""
+        self.fed_s.append(asyncio.get_running_loop().time())
+
+    def gap_s(self) -> float:
+        """The longest time until now in which it was not fed."""
+        moments = [*self.fed_s, asyncio.get_running_loop().time()]
+        return max(later - earlier for earlier, later in itertools.pairwise(moments))
+
+
+@asynccontextmanager
+async def watched(house: House, world: MemoryWorld) -> AsyncIterator[NotingManager]:
+    """Feed a watchdog, as the daemon does, for the length of a block."""
+    manager = NotingManager()
+    beating = asyncio.create_task(beat(house, Watchdog(manager, ("loop", "store"), clock=world.clock)))
+    try:
+        yield manager
+    finally:
+        beating.cancel()
+
+
+class Looked:
+    """Counts how often, and how often at once, a keeper of grants looks for one on the disk."""
+
+    def __init__(self, trust: TrustKeeper) -> None:
+        self.count = self.at_once_max = self._at_once = 0
+        self.begun = asyncio.Event()
+        self._prefetch = trust.prefetch
+        trust.prefetch = self._look  # type: ignore[method-assign]  # the same, counted
+
+    async def _look(self, bundle: bytes) -> None:
+        self.begun.set()
+        self.count += 1
+        self._at_once += 1
+        self.at_once_max = max(self.at_once_max, self._at_once)
+        await self._prefetch(bundle)
+        self._at_once -= 1
+
+
+class Deaf:
+    """A sender who does not listen."""
+
+    async def receipt(self, raw: bytes) -> None:
+        """Take it."""
+
+    async def info(self, raw: bytes) -> None:
+        """Take it."""
+
+    async def denied(self) -> None:
+        """Take it."""
 
 
 def test_a_flood_is_one_alarm_and_a_few_entries_and_the_phone_at_the_door_waits_for_nobody(tmp_path: Path) -> None:
@@ -82,7 +151,7 @@ def test_a_centres_command_in_a_flood_is_executed_and_answered_or_dead_by_its_ow
 ) -> None:
     async def story() -> None:
         world = MemoryWorld(tmp_path, 401)
-        async with world.gateway():
+        async with world.gateway() as house:
             await world.settled()
             alarm_ref, place = await world.raise_alarm(), (await world.ask_info()).locks[0]
             bundle = unlock_over_mqtt(
@@ -95,7 +164,7 @@ def test_a_centres_command_in_a_flood_is_executed_and_answered_or_dead_by_its_ow
                 alarm_ref=alarm_ref,
                 ttl_s=TTL_S,
             )
-            async with flooded(world):
+            async with watched(house, world) as watchdog, flooded(world):
                 await asyncio.sleep(broker_delay_s)
                 for _ in range(5):  # the same bytes until a receipt, as the centre does
                     world.send(world.topics.command, bundle)
@@ -105,6 +174,34 @@ def test_a_centres_command_in_a_flood_is_executed_and_answered_or_dead_by_its_ow
             in_time = broker_delay_s < TTL_S
             assert receipt.code is (Code.PERMITTED if in_time else Code.EXPIRED)
             assert len(world.command_movements) == int(in_time)
+            assert all(link.ready for link in house.links.values())
+            assert watchdog.gap_s() <= WATCHDOG_S / 2
+            await world.settled()
+            assert world.codes("carelock.alert.raised") == ["flood.mqtt"]
+
+    run_virtual(story())
+
+
+def test_attack_commands_that_name_grants_in_plenty_have_them_looked_for_one_at_a_time_and_the_door_waits_for_one(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 403)
+        async with world.gateway() as house:
+            await world.settled()
+            looked = Looked(house.base.trust)
+            command, *_ = parse_bundle(world.unlock_bundle(world.carer("known"), bytes(16)))
+            for number in range(SUBMISSION_COUNT_MAX):
+                world.send(world.topics.command, make_bundle(command[:-1] + bytes([number])))
+            await looked.begun.wait()
+            stranger = Submission(channel=Channel.RELAY, bundle=make_bundle(command))
+            before = looked.count
+            await house.door(stranger, Deaf())
+            assert looked.count - before <= 4
+            async with asyncio.timeout(60):
+                while looked.count <= SUBMISSION_COUNT_MAX:
+                    await asyncio.sleep(0.1)
+            assert looked.at_once_max == 1
 
     run_virtual(story())
 
