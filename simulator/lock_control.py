@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simulator.lock import SimulatedLock
+    from simulator.peripheral import Peripheral
 
 LINE_SIZE_MAX: Final = 4_096
 
@@ -24,10 +25,10 @@ LINE_SIZE_MAX: Final = 4_096
 class LockControl:
     """The answers, without the socket."""
 
-    def __init__(self, lock: SimulatedLock) -> None:
+    def __init__(self, lock: SimulatedLock, radio: Peripheral | None = None) -> None:
         self._lock = lock
         mechanics = lock.mechanics
-        self._deeds: Mapping[str, Callable[[], object]] = {
+        self._deeds: dict[str, Callable[[], object]] = {
             "knob": mechanics.hand_turns_knob,
             "door_open": mechanics.door_opens,
             "door_close": mechanics.door_closes,
@@ -43,6 +44,8 @@ class LockControl:
             "drop": lock.drop_gateway,
             "garble": lock.garble_next_value,
         }
+        if radio is not None:
+            self._deeds |= {"hold": radio.hold, "release": radio.release}
         self._views: Mapping[str, Callable[[], dict[str, Any]]] = {"truth": self._truth, "log": self._log}
 
     def answer(self, line: bytes) -> dict[str, Any]:
@@ -85,13 +88,13 @@ class LockControl:
         return {"first_seq": flash.first_seq, "records": [record.hex() for record in records]}
 
 
-async def serve_control(lock: SimulatedLock, path: Path) -> asyncio.Server:
+async def serve_control(lock: SimulatedLock, path: Path, *, radio: Peripheral | None = None) -> asyncio.Server:
     """Serve on the Unix socket `path`, in the place of one that a killed process left.
 
     Raises:
         OSError: the socket can't be made.
     """
-    control = LockControl(lock)
+    control = LockControl(lock, radio)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

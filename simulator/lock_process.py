@@ -43,7 +43,6 @@ async def _run(arguments: argparse.Namespace) -> int:
     lock = _lock(arguments)
     quirks = Quirks(**{field.name: getattr(arguments, field.name) for field in fields(Quirks)})
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(await serve_control(lock, arguments.control))
         peripheral = Peripheral(
             hci=await stack.enter_async_context(_controller(arguments.transport)),
             handler=QuirkyLock(lock, quirks, LoopScheduler(), reboot=lock.power_cycle),
@@ -55,6 +54,9 @@ async def _run(arguments: argparse.Namespace) -> int:
         )
         await stack.enter_async_context(peripheral)
         lock.attach_beacon(peripheral)
+        if arguments.held:
+            peripheral.hold()
+        await stack.enter_async_context(await serve_control(lock, arguments.control, radio=peripheral))
         ready = {"ready": True, "name": lock.keys.name, "lock_id": lock.keys.lock_id.hex()}
         sys.stdout.write(json.dumps(ready | {"address": peripheral.address}) + "\n")
         sys.stdout.flush()
@@ -116,6 +118,7 @@ def main(argv: Sequence[str]) -> int:
     mechanics.add_argument("--slip", action="store_true", help="the motor turns, and the bolt stays where it is")
     radio = parser.add_argument_group("how it misbehaves (counts are of values on the gateway's link; 0: never)")
     radio.add_argument("--forget-keys", action="store_true", help="another link key than the one that was paired")
+    radio.add_argument("--held", action="store_true", help='not heard: a phone has it, until {"do": "release"}')
     for name, what in _QUIRKS.items():
         radio.add_argument(f"--{name}", type=int, default=0, metavar="N", help=what)
     return asyncio.run(_run(parser.parse_args(argv)))

@@ -73,6 +73,7 @@ class Peripheral:
         self._channels = itertools.cycle(range(1, CHANNEL_COUNT + 1))
         self._phone_waiting = False
         self._installable = False
+        self._held = False
         self._advertising_due = asyncio.Event()
         self._advertising: asyncio.Task[None] | None = None
         self._off_the_air = False
@@ -124,6 +125,18 @@ class Peripheral:
             self._installable = installable
             self._advertising_due.set()
 
+    def hold(self) -> None:
+        """Be a phone's, as with an app of another kind: every link drops, and nobody hears it until `release`."""
+        self._held = True
+        for link in self._links.values():
+            link.disconnect()
+        self._advertising_due.set()
+
+    def release(self) -> None:
+        """Be heard again."""
+        self._held = False
+        self._advertising_due.set()
+
     def _service(self) -> Service:
         return Service(
             UUID(SERVICE_UUID),
@@ -148,7 +161,7 @@ class Peripheral:
             await self._advertising_due.wait()
             self._advertising_due.clear()
             with contextlib.suppress(*HCI_FAULTS):
-                if len(self._links) >= LINK_COUNT_MAX:
+                if self._held or len(self._links) >= LINK_COUNT_MAX:
                     await device.stop_advertising()
                     continue
                 await device.start_advertising(

@@ -36,7 +36,7 @@ from firmware_protocol.noise import KeyPair
 from firmware_protocol.session import GatewaySession, LinkAuthenticated, RecordReceived
 from firmware_protocol.vocabulary import Bolt
 from gatewayd.link.bleak_radio import BleakRadio
-from gatewayd.link.radio import RadioError
+from gatewayd.link.radio import RadioCode, RadioError
 from simulator.lock_keys import LockKeys
 from simulator.phone_radio import PhoneRadio
 from simulator.seams import SystemEntropy
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 BACKEND: Final = "simulator.bleak_backend:backend"
 RADIO_MS: Final = 5_000
+HELD_MS: Final = 1_000
+"""Long enough to hear a lock many times: it advertises each 60 ms."""
 ANSWER_S: Final = 5.0
 MOTOR_MS: Final = 1_000
 GATEWAY_KEYS: Final = KeyPair.from_private(bytes(range(32)))
@@ -312,6 +314,19 @@ async def test_a_lock_that_forgot_its_keys_makes_no_session(world: World, radio:
     with pytest.raises((RadioError, RemoteProtocolError, TimeoutError)):
         await world.connect(radio)
     assert (await world.ask(get="truth"))["connected"] is False
+
+
+async def test_a_lock_that_a_phone_holds_is_not_heard_until_it_is_let_go(world: World, radio: BleakRadio) -> None:
+    world.restart_lock("--held")
+    with pytest.raises(RadioError) as held:
+        await radio.find(SERVICE_UUID, None, timeout_ms=HELD_MS)
+    assert held.value.code == RadioCode.NOT_FOUND
+    await world.ask(do="release")
+    gateway = await world.connect(radio)
+    await world.ask(do="hold")
+    with pytest.raises(RadioError) as lost:
+        await gateway.ask(StateGet(), State)
+    assert lost.value.code == RadioCode.DISCONNECTED
 
 
 async def test_a_lock_that_drops_the_link_on_a_command_has_obeyed_it_once(world: World, radio: BleakRadio) -> None:
