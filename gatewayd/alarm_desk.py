@@ -16,6 +16,7 @@ from gatewayd.store import alarms
 if TYPE_CHECKING:
     from gatewayd.access.freshness import Epochs
     from gatewayd.recorder import Page, Recorder
+    from gatewayd.roll import Roll
     from gatewayd.timekeeping import Clock
     from gatewayd.trust_keeper import TrustKeeper
 
@@ -40,7 +41,7 @@ class AlarmDesk:
         self,
         *,
         gateway_id: bytes,
-        lock_ids: frozenset[bytes],
+        roll: Roll,
         clock: Clock,
         epochs: Epochs,
         trust: TrustKeeper,
@@ -49,7 +50,7 @@ class AlarmDesk:
     ) -> None:
         """`memory` hears of every accepted alarm: a disk that fails must not make anybody forget it."""
         self._gateway_id = gateway_id
-        self._lock_ids = lock_ids
+        self._roll = roll
         self._clock = clock
         self._epochs = epochs
         self._trust = trust
@@ -75,7 +76,7 @@ class AlarmDesk:
     def _check(self, alarm: Alarm, boottime_ms: int) -> None:
         epoch = self._epochs.current
         now_s = epoch.now_s(boottime_ms)
-        if alarm.gateway_id != self._gateway_id or alarm.lock_id not in self._lock_ids:
+        if alarm.gateway_id != self._gateway_id or alarm.lock_id not in self._roll.lock_ids:
             raise RemoteProtocolError(Code.WRONG_AUDIENCE, "an alarm for another home")
         if alarm.epoch != epoch.value:
             raise RemoteProtocolError(Code.WRONG_EPOCH, "an alarm of an earlier start")

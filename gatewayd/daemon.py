@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gatewayd.config.values import Config
+    from gatewayd.control.messages import ErrandSource
     from gatewayd.house import House
 
 LOG_ID_SIZE: Final = 16
@@ -99,6 +100,7 @@ async def _main(config: Config) -> int:
             explainer=Explainer(house),
             rights=RightsView(house),
             eraser=StoreEraser(house.base.recorder),
+            errands=lambda: _installer_desk(house, radio),
         )
         await control.open()
         try:
@@ -120,6 +122,12 @@ async def _close(store: Store) -> None:
         _log.warning(
             "store.unfolded", code=fault.code, detail=f"{fault.detail}; nothing is lost, the next start folds it"
         )
+
+
+def _installer_desk(house: House, radio: BleakRadio) -> ErrandSource:
+    from gatewayd.installer_desk import InstallerDesk  # noqa: PLC0415 - a megabyte that most days nobody needs
+
+    return InstallerDesk(house, radio)
 
 
 @contextlib.asynccontextmanager

@@ -107,6 +107,15 @@ class DoorWatch:
         )
         self._show(self._topics.lock_state(observed.lock_id), document.to_payload())
 
+    def forget(self, lock_id: bytes) -> None:
+        """A lock is not ours any more: nothing of it stays on show."""
+        self._observed.pop(lock_id, None)
+        decay = self._decays.pop(lock_id, None)
+        if decay is not None:
+            decay.cancel()
+        for topic in (self._topics.lock_state(lock_id), self._topics.lock_availability(lock_id)):
+            self._show(topic, b"")
+
     def on_link_changed(self, change: LinkChanged) -> None:
         """See `LinkListener.on_link_changed`."""
         document = LockAvailability(state="online" if change.ready else "offline", cause=change.code)

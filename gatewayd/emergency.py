@@ -207,7 +207,7 @@ class Emergencies:
     def _blind_facts(self, asked: Asked, time: TimeInterval) -> Facts:
         return Facts(
             gateway_id=self._premises.gateway_id,
-            lock_ids=self._premises.lock_ids,
+            lock_ids=self._premises.roll.lock_ids,
             came_through=asked.submission.lock_id,
             keyset=asked.standing.keyset,
             time=time,

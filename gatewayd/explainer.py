@@ -23,6 +23,7 @@ from gatewayd.access.verdicts import Denied, Permitted, Repeated
 from gatewayd.channel import Channel, Submission
 from gatewayd.control.messages import CheckLine, ClockStatus, Explanation
 from gatewayd.reservation import Asked, Premises, Standing, read_facts
+from gatewayd.roll import Roll
 from gatewayd.store import locks, meta, suspicions
 from gatewayd.store import trust as trust_rows
 from gatewayd.timekeeping import BUILD_TIME_MS, TimeInterval
@@ -115,7 +116,7 @@ def explain_stored(
         ),
         standing=held.standing(time),
     )
-    home = Premises(gateway_id=held.gateway_id, lock_ids=held.lock_ids, limits=limits)
+    home = Premises(gateway_id=held.gateway_id, roll=Roll(held.lock_ids), limits=limits)
     # No alarm outlives a boot of the machine, and whether this store has seen one since is not known here.
     reasons = judge_aloud(verified, lambda _: replace(read_facts(tx, time, asked, home), alarm_open=False))
     return _document("store", reasons, asked, time)

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from firmware_protocol.codes import Code
 from firmware_protocol.errors import RemoteProtocolError
-from firmware_protocol.orders import Door as DoorObject
 from firmware_protocol.orders import PairingOrder
 from firmware_protocol.topics import Topics
 from firmware_protocol.vocabulary import Role
@@ -31,15 +29,13 @@ from gatewayd.door_watch import DoorWatch
 from gatewayd.emergency import Emergencies
 from gatewayd.foundation import Foundation, Plan, Seams, lay_foundation
 from gatewayd.journal.events import GatewayHeartbeat, GatewayStarted
-from gatewayd.link.adapter import Adapter
-from gatewayd.link.ports import LockTarget
-from gatewayd.link.supervisor import LinkSupervisor
-from gatewayd.lock_ledger import LockLedger
 from gatewayd.log_watch import LogWatch
 from gatewayd.presence import Presence
 from gatewayd.renewal import carry_over
 from gatewayd.request_desk import RequestDesk
 from gatewayd.reservation import Premises, Reservations
+from gatewayd.roll import Roll
+from gatewayd.roster import Roster
 from gatewayd.statements import Statements
 from gatewayd.store import meta
 from gatewayd.store.store import StoreError
@@ -59,6 +55,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from gatewayd.access.freshness import Epoch
+    from gatewayd.link.supervisor import LinkSupervisor
+    from gatewayd.store.locks import LockHome, PairedAt
 
 FINISH_S_MAX: Final = 5.0
 """Longest wait for a movement that is under way when the daemon is told to stop, in seconds."""
@@ -77,8 +75,8 @@ class House:
         self.alerts = Alerts(clock=seams.clock, recorder=base.recorder)
         self.board = Board()
         self.links: dict[bytes, LinkSupervisor] = {}
-        self._lock_ids = frozenset(home.lock_id for home in base.homes)
-        self._changed = asyncio.Event()
+        self.roll = Roll(home.lock_id for home in base.homes)
+        self.changed = asyncio.Event()
         self._stop = asyncio.Event()
         self.must_restart = False
         """It has stopped by its own will: the journal is to begin anew, which a start does."""
@@ -86,7 +84,7 @@ class House:
         self.statements = Statements(
             identity=identity,
             log_id=base.journal.log_id,
-            lock_ids=sorted(self._lock_ids),
+            roll=self.roll,
             epochs=self.epochs,
             clock=seams.clock,
             timekeeper=base.timekeeper,
@@ -102,7 +100,7 @@ class House:
             alerts=self.alerts,
             show=self._show_door,
         )
-        premises = Premises(gateway_id=identity.gateway_id, lock_ids=self._lock_ids, limits=base.plan.limits)
+        premises = Premises(gateway_id=identity.gateway_id, roll=self.roll, limits=base.plan.limits)
         self.reservations = Reservations(premises=premises, statements=self.statements)
         self.emergencies = Emergencies(
             clock=seams.clock,
@@ -115,16 +113,20 @@ class House:
         )
         self.alarm_desk = AlarmDesk(
             gateway_id=identity.gateway_id,
-            lock_ids=self._lock_ids,
+            roll=self.roll,
             clock=seams.clock,
             epochs=self.epochs,
             trust=base.trust,
             recorder=base.recorder,
             memory=self.emergencies,
         )
-        self.installers = self._installers()
+        self.pairings: dict[bytes, Pairing] = {}
+        for home in base.homes:
+            self.note_pairing(home, base.paired_at[home.lock_id])
+        self.installers = Installers(pairings=self.pairings, machine_boot=seams.machine_boot)
         self.door = self._door()
-        self._connect_links()
+        self.roster = Roster(base, links=self.links, listener=self.watch, submit=self.door)
+        self.adapter = self.roster.adapter
         self._connect_uplink()
 
     def _door(self) -> Door:
@@ -153,49 +155,19 @@ class House:
         """What has been seen cannot be read: nothing that was asked for until now may act any more."""
         self.challenges.forget()
         epoch = self.epochs.renew()
-        self._changed.set()
+        self.changed.set()
         await self.alerts.alert("store.unreadable", "which commands have acted cannot be read; a new epoch has begun")
         return epoch
 
-    def _installers(self) -> Installers:
-        """Whom the orders let try a new lock; one that the Keyset no longer bears out lets nobody."""
-        base, pairings = self.base, {}
-        for home in base.homes:
-            with contextlib.suppress(RemoteProtocolError):
-                order = base.trust.open_held(PairingOrder, home.pairing_order, Role.PAIRING)
-                paired_at = base.paired_at[home.lock_id]
-                pairings[home.lock_id] = Pairing(
-                    installer_cti=order.installer_grant_cti,
-                    machine_boot=paired_at.machine_boot,
-                    boottime_ms=paired_at.boottime_ms,
-                )
-        return Installers(pairings=pairings, machine_boot=base.seams.machine_boot)
-
-    def _connect_links(self) -> None:
-        base, seams = self.base, self.base.seams
-        ledger = LockLedger(store=seams.store, recorder=base.recorder)
-        self.adapter = Adapter(radio=seams.radio, ledger=ledger, clock=seams.clock)
-        for home in base.homes:
-            # Verified again at each start: a card can be written to elsewhere.
-            door = base.trust.open_held(DoorObject, home.door, Role.STATUS)
-            if door.lock_id != home.lock_id or door.gateway_id != base.plan.identity.gateway_id:
-                raise RemoteProtocolError(Code.WRONG_AUDIENCE, "a door of another home in the store")
-            self.links[home.lock_id] = LinkSupervisor(
-                target=LockTarget(
-                    lock_id=home.lock_id,
-                    lock_key=door.lock_link_key,
-                    log_key=door.lock_log_key,
-                    address=base.plan.addresses.get(home.lock_id),
-                    owner_epoch=home.owner_epoch,
-                ),
-                keys=base.plan.identity.link_keys,
-                adapter=self.adapter,
-                ledger=ledger,
-                listener=self.watch,
-                submit=self.door,
-                clock=seams.clock,
-                entropy=seams.entropy,
-                random=seams.random,
+    def note_pairing(self, home: LockHome, paired_at: PairedAt) -> None:
+        """Whom the order lets try a new lock; one that the Keyset no longer bears out lets nobody."""
+        self.pairings.pop(home.lock_id, None)
+        with contextlib.suppress(RemoteProtocolError):
+            order = self.base.trust.open_held(PairingOrder, home.pairing_order, Role.PAIRING)
+            self.pairings[home.lock_id] = Pairing(
+                installer_cti=order.installer_grant_cti,
+                machine_boot=paired_at.machine_boot,
+                boottime_ms=paired_at.boottime_ms,
             )
 
     def _connect_uplink(self) -> None:
@@ -230,7 +202,8 @@ class House:
         )
         seals = Seals(keys=identity.link_keys, entropy=seams.entropy)
         self.watch.couriers = Couriers(objects=base.trust, log_mail=outbox, ledger=self.ledger, seals=seals, seal=seal)
-        outlet, announcements = Outlet(), self._announcements()
+        outlet = Outlet()
+        self.announcements = announcements = self._announcements()
         self.downlink = Downlink(
             topics=self.topics,
             submit=self.door,
@@ -266,7 +239,7 @@ class House:
             downlink=self.downlink,
             radio=self._radio_health,
             show=self.board.put,
-            changed=self._changed,
+            changed=self.changed,
         )
 
     def _radio_health(self) -> tuple[bool, int]:
@@ -278,10 +251,12 @@ class House:
         return None if key is None else Sealer(key, topics=self.topics, log_id=self.base.journal.log_id)
 
     def _announcements(self) -> Announcements | None:
-        plan, ids = self.base.plan, sorted(self._lock_ids)
+        plan = self.base.plan
         if plan.discovery_prefix is None or plan.seal_to is not None:
             return None
-        return Announcements(plan.discovery_prefix, self.topics, ids, version=__version__, board=self.board)
+        shown = Announcements(plan.discovery_prefix, self.topics, version=__version__, board=self.board)
+        shown.show(sorted(self.roll.lock_ids))
+        return shown
 
     def _show_door(self, topic: str, payload: bytes) -> None:
         # Where entries are sealed, an empty one takes away what an earlier run has left there for everybody.
@@ -305,7 +280,7 @@ class House:
         self._stop.set()
 
     def _note_receipt(self) -> None:
-        self._changed.set()
+        self.changed.set()
         for link in self.links.values():
             link.note_received()
 
@@ -325,10 +300,13 @@ class House:
                 tasks.create_task(self._disk_watch().run()),
                 tasks.create_task(self._upkeep().run()),
                 tasks.create_task(supervise(self.ledger, self._heartbeat, interval_s=self.base.plan.heartbeat_s)),
-                *(tasks.create_task(link.run()) for link in self.links.values()),
             ]
-            await stop.wait()
-            await self._finish()
+            self.roster.run(tasks)
+            try:
+                await stop.wait()
+                await self._finish()
+            finally:
+                self.roster.stop()
             for part in parts:
                 part.cancel()
         await _write_or_tell(self.base.seams.store.run(meta.end_run))

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gatewayd.channel import Submission
     from gatewayd.journal.events import Event
     from gatewayd.recorder import Page
+    from gatewayd.roll import Roll
     from gatewayd.settings import LimitSettings
     from gatewayd.statements import Statements
     from gatewayd.store.store import Transaction
@@ -88,7 +89,7 @@ class Premises:
     """What is settled for this home, whoever asks."""
 
     gateway_id: bytes
-    lock_ids: frozenset[bytes]
+    roll: Roll
     limits: LimitSettings
 
 
@@ -187,7 +188,7 @@ def read_facts(tx: Transaction, time: TimeInterval, asked: Asked, home: Premises
     keys = [bucket.key for bucket in buckets_for(bundle, home.limits)]
     return Facts(
         gateway_id=home.gateway_id,
-        lock_ids=home.lock_ids,
+        lock_ids=home.roll.lock_ids,
         came_through=asked.submission.lock_id,
         keyset=asked.standing.keyset,
         time=time,

@@ -16,12 +16,11 @@ from firmware_protocol.statements import (
 from gatewayd.access.tiers import tier_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from firmware_protocol.codes import Code
     from firmware_protocol.vocabulary import Phase, Tier
     from gatewayd.access.freshness import Epochs
     from gatewayd.identity import Identity
+    from gatewayd.roll import Roll
     from gatewayd.suspicion import Suspicion
     from gatewayd.timekeeper import TimeKeeper
     from gatewayd.timekeeping import Clock, TimeInterval
@@ -38,7 +37,7 @@ class Statements:
         *,
         identity: Identity,
         log_id: bytes,
-        lock_ids: Collection[bytes],
+        roll: Roll,
         epochs: Epochs,
         clock: Clock,
         timekeeper: TimeKeeper,
@@ -47,7 +46,7 @@ class Statements:
     ) -> None:
         self._identity = identity
         self._log_id = log_id
-        self._lock_ids = tuple(lock_ids)
+        self._roll = roll
         self._epochs = epochs
         self._clock = clock
         self._timekeeper = timekeeper
@@ -65,7 +64,7 @@ class Statements:
         info = GatewayInfo(
             nonce=nonce,
             gateway_id=self._identity.gateway_id,
-            locks=tuple(LockEpoch(lock_id, epoch.value, now_s) for lock_id in self._lock_ids),
+            locks=tuple(LockEpoch(lock_id, epoch.value, now_s) for lock_id in sorted(self._roll.lock_ids)),
             state_seq=0 if self._trust.state is None else self._trust.state.seq,
             keyset_version=0 if self._trust.keyset is None else self._trust.keyset.version,
             tier=self.tier(),

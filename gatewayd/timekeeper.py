@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -40,6 +41,13 @@ class TimeKeeper:
         self._time = TrustedTime(lo_ms=floor_ms, at_boottime_ms=clock.now().boottime_ms)
         self._evidence_count = 0
         self._saved_count = 0
+
+    def fork(self) -> TimeKeeper:
+        """Return a holder of its own that begins with what this one knows: for a transaction, on the store's thread."""
+        other = copy.copy(self)
+        other._anchors, other._lock_clocks = dict(self._anchors), dict(self._lock_clocks)  # noqa: SLF001 - our own
+        other._claims = dict(self._claims)  # noqa: SLF001 - our own
+        return other
 
     def interval(self, instant: Instant | None = None) -> TimeInterval:
         """Return what is known of UTC at this instant, or now."""

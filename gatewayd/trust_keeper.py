@@ -48,6 +48,18 @@ class Paper:
     authority_kid: bytes = b""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """What the store holds, read in one transaction."""
+
+    keyset: Keyset | None
+    keysets: tuple[Keyset, ...]
+    lock_ids: tuple[bytes, ...]
+    authorities: dict[bytes, bytes]
+    grant_count: int
+    state: bytes | None
+
+
 class TrustKeeper:
     """The one holder of signed objects that decide what is permitted."""
 
@@ -88,21 +100,28 @@ class TrustKeeper:
             StoreError: the store cannot be read.
             RemoteProtocolError: what it holds was not signed by the pinned roots.
         """
-        await self._store.run(self._load)
+        stored = await self._store.run(self._read)
+        if stored is None:
+            return
+        self.keyset, self._keysets, self._authorities = stored.keyset, stored.keysets, stored.authorities
+        self._lock_ids, self.grant_count = stored.lock_ids, stored.grant_count
+        self._proofs = Proofs()
+        if stored.state is not None:
+            self._state_raw = stored.state
+            self.state, self._is_current = held_state(stored.state, keysets=self._keysets, gateway_id=self._gateway_id)
 
-    def _load(self, tx: Transaction) -> None:
+    def _read(self, tx: Transaction) -> _Stored | None:
         keyset = rows.load_keyset(tx)
         if keyset is None:
-            return
-        self.keyset = newer_keyset(keyset, held=None, roots=self._roots)
-        self._keysets = tuple(verify_keyset(raw, roots=self._roots) for raw in rows.load_keysets(tx))
-        self._lock_ids = tuple(home.lock_id for home in load_lock_homes(tx))
-        self._authorities = rows.load_authorities(tx)
-        self.grant_count = rows.count_grants(tx)
-        state = rows.load_authority_state(tx)
-        if state is not None:
-            self._state_raw = state
-            self.state, self._is_current = held_state(state, keysets=self._keysets, gateway_id=self._gateway_id)
+            return None
+        return _Stored(
+            keyset=newer_keyset(keyset, held=None, roots=self._roots),
+            keysets=tuple(verify_keyset(raw, roots=self._roots) for raw in rows.load_keysets(tx)),
+            lock_ids=tuple(home.lock_id for home in load_lock_homes(tx)),
+            authorities=rows.load_authorities(tx),
+            grant_count=rows.count_grants(tx),
+            state=rows.load_authority_state(tx),
+        )
 
     def open_held(self, kind: type[S], data: bytes, role: Role) -> S:
         """Return an object of our own homes; see `access.trust.open_held`.

@@ -1,41 +1,60 @@
-"""What the installer's commands share: the gateway with its daemon stopped, and how an errand ends."""
+"""What the installer's commands share: a gateway whose daemon runs or does not, and how an errand ends."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol
 
 from firmware_protocol.errors import RemoteProtocolError
 from gatewayd import exits
+from gatewayd.cli.ask import NobodyAnswersError
 from gatewayd.cli.provision import hand_over, open_store
 from gatewayd.cli.say import give, give_json, tell, tell_error, tell_problems
 from gatewayd.config.files import FileProblem
 from gatewayd.config.loader import load
 from gatewayd.config.problems import ConfigError
+from gatewayd.control.client import ControlClient
+from gatewayd.control.messages import ControlError, ErrandDocument
 from gatewayd.errors import GatewayError
 from gatewayd.link.bleak_radio import BleakRadio
 from gatewayd.link.radio import RadioError
+from gatewayd.plain_text import printable
 from gatewayd.provisioning.installation import Site
 from gatewayd.provisioning.papers import ProvisioningError
 from gatewayd.store.store import StoreCode, StoreError
 from gatewayd.system_clock import SystemClock, SystemEntropy, machine_boot
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
     from gatewayd.config.values import Config
     from gatewayd.provisioning.installation import Outcome
 
-Errand: TypeAlias = "Callable[[Site], Awaitable[Outcome]]"
+
+class Errand(Protocol):
+    """What is to be done at a lock, by whomever has store and radio."""
+
+    @property
+    def needs_stop(self) -> str | None:
+        """Why a running daemon cannot do it; None: it can."""
+
+    async def at(self, site: Site) -> Outcome:
+        """Do it here, the daemon being stopped."""
+
+    def ask(self, client: ControlClient) -> ErrandDocument:
+        """Have the running daemon do it."""
+
+
 STOP_FIRST: Final = "gatewayd: stop the daemon first: systemctl stop gatewayd"
+"""Where it does not answer on its control socket, or the command is one that it cannot run."""
 
 
 def run_errand(prepare: Callable[[], Errand], config: Path, *, done: str, as_json: bool) -> int:
     """Prepare an errand, do it, and say how it ended; `done` is the line for people. Returns the exit code."""
     try:
-        outcome = asyncio.run(_do(load(config), prepare()))
+        outcome = _ended(load(config), prepare())
     except ConfigError as error:
         tell_problems(error)
         return exits.CONFIG
@@ -45,24 +64,39 @@ def run_errand(prepare: Callable[[], Errand], config: Path, *, done: str, as_jso
         tell("\n".join(f"gatewayd: {problem}" for problem in error.problems))
     except StoreError as error:
         tell(STOP_FIRST) if error.code == StoreCode.LOCKED else tell_error(error)
+    except NobodyAnswersError as error:
+        tell(f"gatewayd: {error.detail}")
     except (GatewayError, RadioError) as error:
-        tell(f"gatewayd: {error.detail} ({error.code})")
+        tell("\n".join(printable(f"gatewayd: {line} ({error.code})") for line in error.detail.splitlines()))
     except RemoteProtocolError as error:
         tell(f"gatewayd: {error.detail} ({error.code.dotted})")
     else:
         if as_json:
             give_json(
                 {
-                    "lock_id": outcome.lock_id.hex(),
+                    "lock_id": outcome.lock_id,
                     "owner_epoch": outcome.owner_epoch,
                     "was_done": outcome.was_done,
                 }
             )
         else:
             gone_on = "an earlier try had come as far as the lock, and is finished now; " if outcome.was_done else ""
-            give(f"lock {outcome.lock_id.hex()}, owner epoch {outcome.owner_epoch}: {gone_on}{done}")
+            give(f"lock {outcome.lock_id}, owner epoch {outcome.owner_epoch}: {gone_on}{done}")
         return exits.OK
     return exits.FAILED
+
+
+def _ended(config: Config, errand: Errand) -> ErrandDocument:
+    """Have the daemon do it, so that every other door is served meanwhile; where none runs, do it here."""
+    try:
+        client = ControlClient(config.control_path)
+    except ControlError:
+        outcome = asyncio.run(_do(config, errand))  # nobody listens: the daemon is stopped, or hangs and has the store
+        return ErrandDocument(lock_id=outcome.lock_id.hex(), owner_epoch=outcome.owner_epoch, was_done=outcome.was_done)
+    with client:
+        if errand.needs_stop is not None:
+            raise ProvisioningError([errand.needs_stop])
+        return errand.ask(client)
 
 
 async def _do(config: Config, errand: Errand) -> Outcome:
@@ -73,7 +107,7 @@ async def _do(config: Config, errand: Errand) -> Outcome:
         adapter=config.settings.radio.adapter,
     )
     try:
-        return await errand(
+        return await errand.at(
             Site(
                 store=store,
                 radio=radio,

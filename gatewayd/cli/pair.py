@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json as json_text
 import sys
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 - the command line's parser reads annotations
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.noise import KeyPair
 from firmware_protocol.pairing import LABEL_PREFIX, LockLabel
+from gatewayd.cli.ask import ANSWER_SIZE_MAX, ask
 from gatewayd.cli.errand import run_errand
 from gatewayd.cli.say import DEFAULT_CONFIG, tell
 from gatewayd.config.files import READ_BY_OTHERS, FileProblem, read_file
@@ -21,10 +23,16 @@ from gatewayd.provisioning.papers import FILE_SIZE_MAX, ProvisioningError, read_
 
 if TYPE_CHECKING:
     from gatewayd.cli.errand import Errand
+    from gatewayd.control.client import ControlClient
+    from gatewayd.control.messages import ErrandDocument
     from gatewayd.provisioning.installation import Outcome, Site
     from gatewayd.provisioning.papers import Papers
 
 STDIN: Final = "-"
+_NEW_KEYS: Final = (
+    "new keys count from the daemon's next start: systemctl stop gatewayd, this command for every lock of this "
+    "gateway, then systemctl start gatewayd"
+)
 _COSE_TAGS: Final = (0xD2, 0xD8)
 
 
@@ -39,8 +47,9 @@ def pair(
 ) -> int:
     """Make a lock this gateway's: find it, check its label, hand over the signed order and the rest, and prove it.
 
-    Needs no internet. The daemon must be stopped. A lock that is this gateway's already gets the newer order, and with
-    it new keys. Interrupted anywhere, the same command goes on where it was.
+    Needs no internet. A running daemon does it and serves every other door meanwhile; a stopped one stays stopped. A
+    lock that is this gateway's already gets the newer order. New keys of the gateway (`--former-key`) count from its
+    next start, so the daemon must be stopped for them. Interrupted anywhere, the same command goes on where it was.
 
     Args:
         papers: JSON as for `provision`, with the lock's pairing order and Door.
@@ -53,22 +62,24 @@ def pair(
     """
 
     def prepare() -> Errand:
-        return partial(
-            _pair,
-            papers=papers_in(papers),
+        content = content_of(papers, size_max=FILE_SIZE_MAX)
+        return _Pairing(
+            papers=papers_in(papers, content),
+            document=json_text.loads(content),
             label=_label(label),
             address=address,
-            former_key=former_key,
+            former_keys=None if former_key is None else KeyPair.from_private(key_in(former_key)),
         )
 
-    done = "paired. Start the daemon, then open the door once with your phone while it stands open"
+    done = "paired. Now open the door once with your phone while it stands open"
     return run_errand(prepare, config, done=done, as_json=json)
 
 
 def decommission(order: Path, *, address: str | None = None, config: Path = DEFAULT_CONFIG, json: bool = False) -> int:
     """Let a lock go: take its log over, hand it the signed order, and forget it.
 
-    The daemon must be stopped; it delivers the log when it runs again. Interrupted anywhere, the same command goes on.
+    A running daemon does it and serves every other door meanwhile; a stopped one delivers the log when it runs again.
+    Interrupted anywhere, the same command goes on.
 
     Args:
         order: The signed DecommissionOrder, as bytes or in base64url.
@@ -78,30 +89,56 @@ def decommission(order: Path, *, address: str | None = None, config: Path = DEFA
     """
 
     def prepare() -> Errand:
-        return partial(_release, raw=_read_order(order), address=address)
+        return _Release(raw=_read_order(order), address=address)
 
     return run_errand(prepare, config, done="let go; it waits for its next home", as_json=json)
 
 
-async def _pair(
-    site: Site, *, papers: Papers, label: LockLabel, address: str | None, former_key: Path | None
-) -> Outcome:
-    former = None if former_key is None else KeyPair.from_private(key_in(former_key))
-    return await pair_lock(site, papers, label, address=address, former_keys=former)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pairing:
+    """A lock becomes ours (an `errand.Errand`)."""
+
+    papers: Papers
+    document: dict[str, Any]
+    """The same as JSON has it."""
+    label: LockLabel
+    address: str | None
+    former_keys: KeyPair | None
+
+    @property
+    def needs_stop(self) -> str | None:
+        return None if self.former_keys is None else _NEW_KEYS
+
+    async def at(self, site: Site) -> Outcome:
+        return await pair_lock(site, self.papers, self.label, address=self.address, former_keys=self.former_keys)
+
+    def ask(self, client: ControlClient) -> ErrandDocument:
+        return client.pair(self.document, self.label.to_text(), self.address, tell)
 
 
-async def _release(site: Site, *, raw: bytes, address: str | None) -> Outcome:
-    return await release_lock(site, raw, address=address)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Release:
+    """A lock is let go (an `errand.Errand`)."""
+
+    raw: bytes
+    address: str | None
+    needs_stop: str | None = None
+
+    async def at(self, site: Site) -> Outcome:
+        return await release_lock(site, self.raw, address=self.address)
+
+    def ask(self, client: ControlClient) -> ErrandDocument:
+        return client.decommission(self.raw, self.address, tell)
 
 
-def papers_in(path: Path) -> Papers:
-    """Return the papers in a file.
+def papers_in(path: Path, content: bytes | None = None) -> Papers:
+    """Return the papers in a file, whose content may have been read already.
 
     Raises:
         ProvisioningError: there are none.
     """
     try:
-        return read_papers(content_of(path, size_max=FILE_SIZE_MAX))
+        return read_papers(content_of(path, size_max=FILE_SIZE_MAX) if content is None else content)
     except ProvisioningError as error:
         raise ProvisioningError([f"{path}: {problem}" for problem in error.problems]) from None
 
@@ -143,11 +180,11 @@ def content_of(path: Path, *, size_max: int, forbidden_mode: int = 0) -> bytes:
 
 def _label(text: str | None) -> LockLabel:
     if text is None:
-        tell("Scan the QR code on the lock, or type its text, and press Enter:")
-    if text in {None, STDIN}:
-        text = sys.stdin.readline()
+        text = ask("Scan the QR code on the lock, or type its text, and press Enter:", flag="--label")
+    elif text == STDIN:
+        text = sys.stdin.readline(ANSWER_SIZE_MAX)
     try:
-        return LockLabel.from_text("".join((text or "").split()).upper())
+        return LockLabel.from_text("".join(text.split()).upper())
     except RemoteProtocolError as error:
         raise ProvisioningError(
             [f"this is not the text of a lock's label, {LABEL_PREFIX}…: {error.detail}; scan it again"]

@@ -17,6 +17,7 @@ from gatewayd.control.messages import (
     PAGE_COUNT_MAX,
     ControlCode,
     ControlError,
+    ErrandDocument,
     Explanation,
     StatusDocument,
     from_line,
@@ -27,7 +28,7 @@ from gatewayd.journal.copies import LogCopy
 from gatewayd.store.erasure import Erased
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 ANSWER_S_MAX: Final = 10
 """Longest wait for an answer, in seconds."""
+ERRAND_S_MAX: Final = 120
+"""Longest wait for a word of an errand, in seconds: looking around, connecting, and a log that is read."""
 
 
 class ControlClient:
@@ -119,6 +122,26 @@ class ControlClient:
             count, waiting_count = count + erased.count, waiting_count + erased.waiting_count
         return Erased(count=count, waiting_count=waiting_count)
 
+    def pair(
+        self, papers: dict[str, Any], label: str, address: str | None, progress: Callable[[str], None]
+    ) -> ErrandDocument:
+        """Have the daemon pair a lock; raises as `status` does, and with what the errand came to."""
+        return self._errand("pair", progress, papers=papers, label=label, address=address)
+
+    def decommission(self, order: bytes, address: str | None, progress: Callable[[str], None]) -> ErrandDocument:
+        """Have the daemon let a lock go; raises as `pair` does."""
+        return self._errand("decommission", progress, order=base64.b64encode(order).decode(), address=address)
+
+    def _errand(self, ask: str, progress: Callable[[str], None], **parameters: object) -> ErrandDocument:
+        self._socket.settimeout(ERRAND_S_MAX)
+        try:
+            self._send(ask, **parameters)
+            while isinstance(said := (answer := self._next_line()).get("progress"), str):
+                progress(said)
+            return TypeAdapter(ErrandDocument).validate_python(_answer_in(answer))
+        except ValidationError as error:
+            raise ControlError(ControlCode.MALFORMED, "an answer that this command does not understand") from error
+
     def trust(self) -> StoredTrust:
         """Return the signed objects that name keys; raises as `status` does."""
         return log_wire.trust_from_json(self._ask("trust"))
@@ -164,24 +187,36 @@ class ControlClient:
             yield from page
             above = _further(page[-1].size, than=above)
 
-    def _ask(self, ask: str, **parameters: int | str | list[int]) -> dict[str, Any]:
+    def _ask(self, ask: str, **parameters: object) -> dict[str, Any]:
+        self._send(ask, **parameters)
+        return _answer_in(self._next_line())
+
+    def _send(self, ask: str, **parameters: object) -> None:
         try:
             self._socket.sendall(to_line(request(ask, **parameters)))
+        except OSError as error:
+            raise self._unreachable(error) from error
+
+    def _next_line(self) -> dict[str, Any]:
+        try:
             line = self._lines.readline(ANSWER_SIZE_MAX + 1)
         except OSError as error:
             raise self._unreachable(error) from error
         if not line:
             raise ControlError(ControlCode.UNREACHABLE, f"{self._path}: the daemon has gone")
-        answer = from_line(line, size_max=ANSWER_SIZE_MAX)
-        if isinstance(found := answer.get("answer"), dict):
-            return found
-        raise _refused(answer.get("error"))
+        return from_line(line, size_max=ANSWER_SIZE_MAX)
 
     def _unreachable(self, error: OSError) -> ControlError:
         return ControlError(
             ControlCode.UNREACHABLE,
             f"{self._path}: {error.strerror or str(error) or 'no answer'}; is gatewayd running?",
         )
+
+
+def _answer_in(message: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(found := message.get("answer"), dict):
+        return found
+    raise _refused(message.get("error"))
 
 
 def _further(position: int, *, than: int) -> int:

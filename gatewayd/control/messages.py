@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from gatewayd.errors import GatewayError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gatewayd.journal.copies import LeafCopy
     from gatewayd.journal.journal import SignedCheckpoint
@@ -21,6 +21,8 @@ VERSION: Final = 1
 """Of these messages; a daemon answers no other."""
 REQUEST_SIZE_MAX: Final = 4_096
 """Longest request, in bytes, with its line feed."""
+ERRAND_SIZE_MAX: Final = 524_288
+"""Longest request of an errand, which brings signed papers, in bytes: as many as a file of papers may hold."""
 ANSWER_SIZE_MAX: Final = 1_048_576
 """Longest answer, in bytes, with its line feed."""
 PAGE_COUNT_MAX: Final = 500
@@ -231,6 +233,36 @@ class ExplanationSource(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrandDocument:
+    """How an installer's errand has ended."""
+
+    lock_id: str
+    """16 hex digits."""
+    owner_epoch: int
+    was_done: bool
+    """An earlier try had come as far as the lock."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return asdict(self)
+
+
+class ErrandSource(Protocol):
+    """Whoever runs an installer's errands while the daemon runs; `progress` is told each step in words for people.
+
+    Each raises GatewayError where it came to nothing, with what to do next; the same errand again goes on.
+    """
+
+    async def pair(
+        self, papers: dict[str, Any], label: str, address: str | None, progress: Callable[[str], None]
+    ) -> ErrandDocument:
+        """Make the lock of the label this gateway's, or give it a newer order."""
+
+    async def decommission(self, order: bytes, address: str | None, progress: Callable[[str], None]) -> ErrandDocument:
+        """Let a lock go by its order."""
+
+
 class StatusSource(Protocol):
     """Whoever knows how the daemon does."""
 
@@ -287,7 +319,7 @@ def from_line(line: bytes, *, size_max: int) -> dict[str, Any]:
     return message
 
 
-def request(ask: str, **parameters: int | str | list[int]) -> dict[str, Any]:
+def request(ask: str, **parameters: object) -> dict[str, Any]:
     """Return a request."""
     return {"version": VERSION, "ask": ask, **parameters}
 

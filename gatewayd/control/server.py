@@ -19,6 +19,7 @@ from gatewayd.control.messages import (
     ANSWER_SIZE_MAX,
     CHECKPOINT_PAGE_COUNT,
     ERASE_COUNT_MAX,
+    ERRAND_SIZE_MAX,
     PAGE_COUNT_MAX,
     PAGE_SIZE_MAX,
     REQUEST_SIZE_MAX,
@@ -32,10 +33,11 @@ from gatewayd.control.messages import (
 from gatewayd.errors import GatewayError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from gatewayd.control.grants_wire import RightsSource
-    from gatewayd.control.messages import Eraser, ExplanationSource, LogSource, StatusSource
+    from gatewayd.control.messages import Eraser, ErrandSource, ExplanationSource, LogSource, StatusSource
 
 SOCKET_MODE: Final = 0o660
 CONNECTION_COUNT_MAX: Final = 8
@@ -43,6 +45,7 @@ CONNECTION_COUNT_MAX: Final = 8
 SILENCE_S_MAX: Final = 30
 """Longest wait for a request, or for an asker to take an answer."""
 INDEX_MAX: Final = 2**63 - 1
+ERRANDS: Final = ("pair", "decommission")
 
 _PEER_CREDENTIALS: Final = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
@@ -61,14 +64,17 @@ class ControlServer:
         explainer: ExplanationSource | None = None,
         rights: RightsSource | None = None,
         eraser: Eraser | None = None,
+        errands: Callable[[], ErrandSource] | None = None,
     ) -> None:
-        """Do nothing yet; what there is no source for is not answered."""
+        """Do nothing yet; what there is no source for is not answered. `errands` is called once, at the first one."""
         self._path = path
         self._status = status
         self._journal = journal
         self._explainer = explainer
         self._rights = rights
         self._eraser = eraser
+        self._make_errands = errands
+        self._errands: ErrandSource | None = None
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -81,7 +87,7 @@ class ControlServer:
         try:
             self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             _remove_left_behind(self._path)
-            self._server = await asyncio.start_unix_server(self._connected, self._path, limit=REQUEST_SIZE_MAX)
+            self._server = await asyncio.start_unix_server(self._connected, self._path, limit=ERRAND_SIZE_MAX)
             self._path.chmod(SOCKET_MODE)
         except OSError as error:
             raise ControlError(ControlCode.UNREACHABLE, f"{self._path}: {error.strerror or error}") from error
@@ -135,13 +141,19 @@ class ControlServer:
                 line = await _next_line(reader)
             if not line:
                 return
-            writer.write(await self._answer(line, uid))
+            writer.write(await self._answer(line, uid, writer))
             async with asyncio.timeout(SILENCE_S_MAX):
                 await writer.drain()
 
-    async def _answer(self, line: bytes, uid: int) -> bytes:
+    async def _answer(self, line: bytes, uid: int, writer: asyncio.StreamWriter) -> bytes:
         try:
-            answer = await self._find(from_line(line, size_max=REQUEST_SIZE_MAX), uid)
+            asked = from_line(line, size_max=ERRAND_SIZE_MAX)
+            if asked.get("ask") in ERRANDS:
+                answer = await self._run_errand(asked, uid, writer)
+            elif len(line) > REQUEST_SIZE_MAX:
+                raise ControlError(ControlCode.TOO_LONG, f"a question of more than {REQUEST_SIZE_MAX} bytes")  # noqa: TRY301 - answered like any other
+            else:
+                answer = await self._find(asked, uid)
         except GatewayError as error:
             return to_line(refusal(error))
         except Exception:  # noqa: BLE001 - a bug behind a question must not take the daemon down
@@ -152,9 +164,27 @@ class ControlServer:
             return to_line(refusal(ControlError(ControlCode.TOO_LONG, "the answer; ask for less")))
         return answer_line
 
+    async def _run_errand(self, asked: dict[str, Any], uid: int, writer: asyncio.StreamWriter) -> dict[str, Any]:
+        """Run an errand to its end, whether or not the asker stays: the same errand again tells how it ended."""
+        _check_version(asked)
+        _refuse_group(asked, uid)
+        if self._make_errands is None:
+            raise ControlError(ControlCode.UNKNOWN_REQUEST, "nobody answers this here")
+        self._errands = errands = self._errands or self._make_errands()
+
+        def tell(text: str) -> None:
+            writer.write(to_line({"progress": text}))
+
+        address = _text(asked, "address") if asked.get("address") is not None else None
+        if asked["ask"] == "pair":
+            papers = asked.get("papers")
+            if not isinstance(papers, dict):
+                raise ControlError(ControlCode.MALFORMED, "papers are no object")
+            return (await errands.pair(papers, _text(asked, "label"), address, tell)).to_json()
+        return (await errands.decommission(_octets(asked, "order"), address, tell)).to_json()
+
     async def _find(self, asked: dict[str, Any], uid: int) -> dict[str, Any]:
-        if asked.get("version") != VERSION:
-            raise ControlError(ControlCode.VERSION, f"this daemon speaks version {VERSION}")
+        _check_version(asked)
         match asked.get("ask"):
             case "status":
                 return (await self._status.status()).to_json()
@@ -168,9 +198,7 @@ class ControlServer:
             case "drift" if self._rights is not None:
                 return self._rights.drift().to_json()
             case "erase" if self._eraser is not None:
-                if uid not in {0, os.geteuid()}:  # whoever may look may not therefore take away
-                    _log.warning("control.refused", uid=uid, ask="erase")
-                    raise ControlError(ControlCode.NOT_PERMITTED, f"uid {uid} is neither root nor the daemon's user")
+                _refuse_group(asked, uid)
                 return asdict(await self._eraser.erase(_numbers(asked, "indexes", ERASE_COUNT_MAX)))
             case _:
                 raise ControlError(ControlCode.UNKNOWN_REQUEST, "nobody answers this here")
@@ -188,6 +216,24 @@ class ControlServer:
                 return log_wire.checkpoints_to_json(above)
             case _:
                 return log_wire.trust_to_json(await self._journal.trust())
+
+
+def _check_version(asked: dict[str, Any]) -> None:
+    if asked.get("version") != VERSION:
+        raise ControlError(ControlCode.VERSION, f"this daemon speaks version {VERSION}")
+
+
+def _refuse_group(asked: dict[str, Any], uid: int) -> None:
+    if uid not in {0, os.geteuid()}:  # whoever may look may not therefore change or take away
+        _log.warning("control.refused", uid=uid, ask=asked["ask"])
+        raise ControlError(ControlCode.NOT_PERMITTED, f"uid {uid} is neither root nor the daemon's user")
+
+
+def _text(asked: dict[str, Any], name: str) -> str:
+    value = asked.get(name)
+    if not isinstance(value, str):
+        raise ControlError(ControlCode.MALFORMED, f"{name} is no text")
+    return value
 
 
 def _hash(asked: dict[str, Any], name: str) -> bytes:
@@ -210,7 +256,7 @@ async def _next_line(reader: asyncio.StreamReader) -> bytes:
     try:
         return await reader.readline()
     except ValueError:  # asyncio's word for a line beyond the limit
-        raise ControlError(ControlCode.TOO_LONG, f"a line of more than {REQUEST_SIZE_MAX} bytes") from None
+        raise ControlError(ControlCode.TOO_LONG, f"a line of more than {ERRAND_SIZE_MAX} bytes") from None
 
 
 def _number(asked: dict[str, Any], name: str) -> int:

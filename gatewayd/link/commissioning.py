@@ -186,8 +186,10 @@ async def hand_over(client: LockClient, order: bytes, target: LockTarget) -> Sea
 @asynccontextmanager
 async def session_with(
     tools: Tools, bond: Bond, *, confirms: bool = True
-) -> AsyncIterator[tuple[LockClient, LockStatus]]:
+) -> AsyncIterator[tuple[LockClient, LockStatus, str]]:
     """Open a session with our lock, wherever it is heard, for the length of a block; confirmed if `confirms`.
+
+    Yields the lock's end, its status, and where it is.
 
     Without CONFIRM nothing changes in the lock, and nothing can be asked of it: it is a look at its status.
 
@@ -205,7 +207,7 @@ async def session_with(
             continue
         client, status, close = opened
         try:
-            yield client, status
+            yield client, status, sighting.address
         finally:
             await close()
         return
@@ -251,16 +253,16 @@ async def _open(
     return client, authenticated.status, close
 
 
-async def look(tools: Tools, target: LockTarget, keys: KeyPair) -> LockStatus | None:
-    """Return where our lock stands, or None where none in reach takes these keys; nothing changes in it.
+async def look(tools: Tools, target: LockTarget, keys: KeyPair) -> tuple[LockStatus, str] | None:
+    """Return our lock's status and where it is, or None where none in reach takes these keys; nothing changes in it.
 
     Raises:
         RadioError: there is no radio.
     """
     bond = Bond(target=target, keys=keys, session_ctr=UNUSED_SESSION_CTR)
     try:
-        async with session_with(tools, bond, confirms=False) as (_, status):
-            return status
+        async with session_with(tools, bond, confirms=False) as (_, status, address):
+            return status, address
     except CommissionError:
         return None  # the answer to the question; why each lock was none has gone to `tools.progress`
 

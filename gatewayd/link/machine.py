@@ -68,6 +68,8 @@ class LinkEvent(Enum):
 
 
 S, E = LinkState, LinkEvent
+HELD_STATES: Final = frozenset({S.CONNECTING, S.DISCOVERING, S.HANDSHAKING, S.READY, S.DROPPING})
+"""Those in which the link may be up, whoever looks."""
 
 TRANSITIONS: Final[Mapping[tuple[LinkState, LinkEvent], LinkState]] = MappingProxyType(
     {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from firmware_protocol.constants import SERVICE_UUID
@@ -11,7 +12,7 @@ from gatewayd.link.machine import LinkEvent, backoff_ms_max
 from gatewayd.link.radio import RadioCode, RadioError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from random import Random
 
     from gatewayd.link.budget import ConnectBudget
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from gatewayd.link.radio import Radio, Sighting
     from gatewayd.timekeeping import Clock
 
+RADIO_SLACK_MS: Final = 5_000
+"""So much longer the radio may take to give up itself, in milliseconds, before it is given up."""
 QUIET_MS: Final = 2_500
 """A lock that was not heard for so long, in milliseconds, and then is, has come back: it advertises once a second."""
 LISTEN_MS: Final = 5_000
@@ -129,3 +132,13 @@ async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
+
+
+@contextlib.asynccontextmanager
+async def radio_patience(timeout_ms: int, code: RadioCode) -> AsyncIterator[None]:
+    """Give up a radio that does not give up by itself, with `RadioError(code)`."""
+    try:
+        async with asyncio.timeout((timeout_ms + RADIO_SLACK_MS) / 1_000):
+            yield
+    except TimeoutError:
+        raise RadioError(code, "the radio hangs") from None

@@ -27,6 +27,8 @@ class LockTarget:
     """The lock's Ed25519 public key, 32 bytes, from the same object: it signs the heads of the lock's log."""
     address: str | None
     """Where to connect, upper case with colons; None takes whatever advertises the service. Never evidence."""
+    heard_at: str | None = None
+    """Where it has proven itself last, for a link without `address`: looked for there first. Never evidence."""
     owner_epoch: int = 0
     """Of the order that we hold; a lock that obeys an earlier one has not been given it yet."""
 

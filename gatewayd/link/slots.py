@@ -46,6 +46,10 @@ class Slots:
         """A lock will want connections."""
         self._members.add(lock_id)
 
+    def leave(self, lock_id: bytes) -> None:
+        """A lock will want none any more."""
+        self._members.discard(lock_id)
+
     @property
     def rotates(self) -> bool:
         """Whether there are more locks than connections."""

@@ -20,9 +20,9 @@ from gatewayd.link.faults import LinkFault, LinkLost, Relieved, SessionWornOut
 from gatewayd.link.ladder import LockRungs
 from gatewayd.link.lock_client import LockClient
 from gatewayd.link.log_transfer import LogTransfer
-from gatewayd.link.machine import LinkEvent, LinkState, next_state
+from gatewayd.link.machine import HELD_STATES, LinkEvent, LinkState, next_state
 from gatewayd.link.moves import Hurry, Moves
-from gatewayd.link.patience import Patience
+from gatewayd.link.patience import Patience, radio_patience
 from gatewayd.link.ports import LinkStatus
 from gatewayd.link.radio import RadioCode, RadioError
 from gatewayd.link.relay_channel import RelayChannels
@@ -31,7 +31,7 @@ from gatewayd.link.troubles import ORDER_PENDING, Troubles
 from gatewayd.stopping import run_apart
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from random import Random
 
     from firmware_protocol.hello import LockStatus
@@ -45,8 +45,6 @@ SCAN_MS_MAX: Final = 10_000
 """Longest stay in SCANNING, in milliseconds: a lock advertises at least once a second."""
 CONNECT_MS_MAX: Final = 10_000
 """Longest stay in CONNECTING, in milliseconds. bleak alone would wait 30 s: too long at a door."""
-RADIO_SLACK_MS: Final = 5_000
-"""So much longer the radio may take to give up itself, in milliseconds, before it is given up."""
 DROP_MS_MAX: Final = 10_000
 """Longest time for each step of taking a link down, in milliseconds."""
 STEADY_MS: Final = 60_000
@@ -88,7 +86,7 @@ class LinkSupervisor:
         self._rungs = LockRungs()
         self._troubles = Troubles(lock_id=target.lock_id, ledger=ledger, listener=listener, clock=clock)
         self._patience = Patience(
-            address=target.address,
+            address=target.address or target.heard_at,
             radio=self._radio,
             budget=self._budget,
             clock=clock,
@@ -126,6 +124,7 @@ class LinkSupervisor:
         self._connect_count = 0
         self._rest_until_ms: int | None = None
         """When the next visit is due, where others had to be given room."""
+        self._heard_at = target.heard_at
         self._sighting: Sighting | None = None
         self._sighted_ms = 0
         self._link: LockLink | None = None
@@ -154,6 +153,16 @@ class LinkSupervisor:
             connect_hour_count=self._budget.hour_count(now_ms),
             connect_left_count=self._budget.left(now_ms),
         )
+
+    @property
+    def address(self) -> str | None:
+        """Where the lock was last heard, or is said to be."""
+        return self._target.address if self._sighting is None else self._sighting.address
+
+    @property
+    def connected_to(self) -> str | None:
+        """Where this link leads, while it is up or on its way up or down."""
+        return self.address if self._state in HELD_STATES else None
 
     async def wait_ready(self) -> None:
         """Wait until the link is ready; for ever, if need be."""
@@ -216,9 +225,11 @@ class LinkSupervisor:
     # What the states stand for.
 
     async def _scan(self) -> LinkEvent:
+        heard_at, self._heard_at = self._heard_at, None
         try:
-            async with _radio_patience(SCAN_MS_MAX, RadioCode.NOT_FOUND):
-                sighting = await self._radio.find(SERVICE_UUID, self._target.address, timeout_ms=SCAN_MS_MAX)
+            async with radio_patience(SCAN_MS_MAX, RadioCode.NOT_FOUND):
+                address = self._target.address or heard_at
+                sighting = await self._radio.find(SERVICE_UUID, address, timeout_ms=SCAN_MS_MAX)
         except RadioError as error:
             if error.code == RadioCode.NOT_FOUND and self._had_phone():
                 raise RadioError(RadioCode.HELD, "a phone had it when it was last heard") from error
@@ -242,7 +253,7 @@ class LinkSupervisor:
 
     async def _connect(self) -> LinkEvent:
         assert self._sighting is not None  # noqa: S101 - for mypy: the table leads here only from HEARD
-        async with _radio_patience(CONNECT_MS_MAX, RadioCode.CONNECT_TIMEOUT):
+        async with radio_patience(CONNECT_MS_MAX, RadioCode.CONNECT_TIMEOUT):
             self._link = await self._radio.connect(self._sighting, timeout_ms=CONNECT_MS_MAX)
         self._connect_count += 1
         self._budget.spend(self._clock.now().monotonic_ms)
@@ -304,6 +315,7 @@ class LinkSupervisor:
         client = self._live_client()
         await self._adapter.recovery.note_up(self._target.lock_id)
         await self._troubles.note_up(session_ctr=self._session_ctr or 0)
+        self._heard_at = self.address
         self._moves.attach(client)
         self._ready.set()
         fault: LinkFault | None = None
@@ -357,7 +369,7 @@ class LinkSupervisor:
         count, code = self._troubles.count, self._troubles.take()
         if code is None:
             return await self._patience.back_off(0, None)
-        await self._adapter.recovery.climb(self._rungs, address=self._address(), failure_count=count, code=code)
+        await self._adapter.recovery.climb(self._rungs, address=self.address, failure_count=count, code=code)
         return await self._patience.back_off(count, code)
 
     # What is known of the lock and of the last try.
@@ -365,9 +377,6 @@ class LinkSupervisor:
     @property
     def _urgent(self) -> bool:
         return self._hurry.active or (self._sighting is not None and self._sighting.phone_waiting)
-
-    def _address(self) -> str | None:
-        return self._target.address if self._sighting is None else self._sighting.address
 
     def _note_sighting(self, sighting: Sighting) -> None:
         self._sighting = sighting
@@ -380,16 +389,6 @@ class LinkSupervisor:
     def _live_client(self) -> LockClient:
         assert self._client is not None  # noqa: S101 - for mypy: there is one from DISCOVERING to DROPPING
         return self._client
-
-
-@contextlib.asynccontextmanager
-async def _radio_patience(timeout_ms: int, code: RadioCode) -> AsyncIterator[None]:
-    """Give up a radio that does not give up by itself, with `RadioError(code)`."""
-    try:
-        async with asyncio.timeout((timeout_ms + RADIO_SLACK_MS) / 1_000):
-            yield
-    except TimeoutError:
-        raise RadioError(code, "the radio hangs") from None
 
 
 def _first(faults: BaseExceptionGroup[LinkFault]) -> LinkFault:

@@ -7,7 +7,7 @@ the two is found and finished by the same command.
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from firmware_protocol.chains import open_by_role, verify_keyset
@@ -56,8 +56,16 @@ _FORMER_KEY_MISSING: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """What a running daemon has of journal and time, which nobody else may have beside it."""
+
+    recorder: Recorder
+    timekeeper: TimeKeeper
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """The gateway that an installer works at, with its daemon stopped."""
+    """The gateway that an installer works at."""
 
     store: Store
     radio: SurveyingRadio
@@ -67,15 +75,21 @@ class Site:
     entropy: Entropy
     progress: Callable[[str], None]
     machine_boot: str = ""
+    live: Live | None = None
+    """None: the daemon is stopped, and the store is all there is."""
 
     async def tools(self) -> Tools:
         """Return what an errand works with, at the time that is proven here."""
-        stored = await self.store.run(meta.load_time)
-        time = TimeKeeper(clock=self.clock, stored=stored).interval()
+        if self.live is not None:
+            time = self.live.timekeeper.interval()
+        else:
+            time = TimeKeeper(clock=self.clock, stored=await self.store.run(meta.load_time)).interval()
         return Tools(radio=self.radio, clock=self.clock, entropy=self.entropy, time=time, progress=self.progress)
 
     async def recorder(self) -> Recorder:
         """Return a way into the journal."""
+        if self.live is not None:
+            return self.live.recorder
 
         def work(tx: Transaction) -> Recorder:
             return Recorder(
@@ -96,6 +110,8 @@ class Outcome:
     owner_epoch: int
     was_done: bool
     """An earlier try had come so far."""
+    address: str | None = None
+    """Where the lock was heard, if it has proven itself there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +144,7 @@ async def pair_lock(
     """
     tools = await site.tools()
     wanted = await _wanted(site, papers, label, address)
-    sealed = await _at_the_lock(site, tools, wanted, label, address, former_keys)
+    sealed, heard_at = await _at_the_lock(site, tools, wanted, label, address, former_keys)
     for line in await take_in(
         papers,
         site.store,
@@ -138,13 +154,17 @@ async def pair_lock(
         entropy=site.entropy,
         machine_boot=site.machine_boot,
         paired=label.lock_id,
+        timekeeper=None if site.live is None else site.live.timekeeper.fork(),
     ):
         site.progress(line)
+    site.progress(f"it is at {heard_at}: where several locks are in reach, write that down as locks.<name>.address")
     if sealed is not None:
         head = base64.b64encode(sealed.head).decode()
         await (await site.recorder()).record(LockHeadSigned(lock_id=label.lock_id, head=head))
-    await _prove(site, tools, wanted)
-    return Outcome(lock_id=label.lock_id, owner_epoch=wanted.order.owner_epoch, was_done=sealed is None)
+    await _prove(site, tools, wanted, heard_at)
+    return Outcome(
+        lock_id=label.lock_id, owner_epoch=wanted.order.owner_epoch, was_done=sealed is None, address=heard_at
+    )
 
 
 async def release_lock(site: Site, order_raw: bytes, *, address: str | None = None) -> Outcome:
@@ -166,7 +186,7 @@ async def release_lock(site: Site, order_raw: bytes, *, address: str | None = No
     ledger = LockLedger(store=site.store, recorder=recorder)
     reserved = await ledger.reserve_session(order.lock_id)
     bond = Bond(target=target, keys=site.identity.link_keys, session_ctr=reserved.session_ctr or 1)
-    async with commissioning.session_with(tools, bond) as (client, status):
+    async with commissioning.session_with(tools, bond) as (client, status, _):
         reader = LogReader(lock_id=order.lock_id, log_key=target.log_key, ledger=ledger, client=client, status=status)
         await reader.catch_up(reads=True)
         site.progress("the lock's log is here up to now")
@@ -231,8 +251,8 @@ async def _at_the_lock(
     label: LockLabel,
     address: str | None,
     former_keys: KeyPair | None,
-) -> Sealed | None:
-    """Let the order take effect in the lock; None where an earlier try had done so."""
+) -> tuple[Sealed | None, str]:
+    """Let the order take effect in the lock, None where an earlier try had done so; and return where the lock is."""
     own = Bond(target=wanted.target, keys=site.identity.link_keys, session_ctr=1)
     try:
         sighting = await commissioning.choose(tools, address=address)
@@ -241,22 +261,24 @@ async def _at_the_lock(
             raise
         return await _in_a_session(site, tools, wanted, former_keys, error)
     _refuse_expired("pairing", wanted.order.exp_s, tools)
-    return await commissioning.pair(
+    sealed = await commissioning.pair(
         tools, sighting, label=label, bond=own, order=wanted.order_raw, parcels=wanted.parcels
     )
+    return sealed, sighting.address
 
 
 async def _in_a_session(
     site: Site, tools: Tools, wanted: _Wanted, former_keys: KeyPair | None, why_not: CommissionError
-) -> Sealed | None:
+) -> tuple[Sealed | None, str]:
     """Hand the order to a lock that is ours already, or find that it has it."""
     for keys in (site.identity.link_keys, former_keys):
-        status = None if keys is None else await commissioning.look(tools, wanted.target, keys)
-        if keys is None or status is None:
+        seen = None if keys is None else await commissioning.look(tools, wanted.target, keys)
+        if keys is None or seen is None:
             continue
+        status, address = seen
         if status.owner_epoch >= wanted.order.owner_epoch:
             site.progress("the lock has this order already")
-            return None
+            return None, address
         _refuse_expired("pairing", wanted.order.exp_s, tools)
         bond = Bond(
             target=wanted.target,
@@ -264,8 +286,8 @@ async def _in_a_session(
             session_ctr=status.session_ctr + 1,
             next_owner_epoch=wanted.order.owner_epoch,
         )
-        async with commissioning.session_with(tools, bond) as (client, _):
-            return await commissioning.hand_over(client, wanted.order_raw, wanted.target)
+        async with commissioning.session_with(tools, bond) as (client, _, address):
+            return await commissioning.hand_over(client, wanted.order_raw, wanted.target), address
     for home in await site.store.run(locks.load_lock_homes):
         if home.lock_id == wanted.order.lock_id:
             is_newer, knows_former = wanted.order.owner_epoch > home.owner_epoch, former_keys is not None
@@ -280,12 +302,13 @@ def _refuse_expired(what: str, exp_s: int, tools: Tools) -> None:
         raise ProvisioningError([f"the {what} order expired at {exp_s}: ask the office for a new one"])
 
 
-async def _prove(site: Site, tools: Tools, wanted: _Wanted) -> None:
+async def _prove(site: Site, tools: Tools, wanted: _Wanted, address: str) -> None:
     """Open a session as the daemon will, so that whoever leaves knows that it works."""
     recorder = await site.recorder()
     reserved = await LockLedger(store=site.store, recorder=recorder).reserve_session(wanted.target.lock_id)
-    bond = Bond(target=wanted.target, keys=site.identity.link_keys, session_ctr=reserved.session_ctr or 1)
-    async with commissioning.session_with(tools, bond) as (_, status):
+    target = replace(wanted.target, address=address)
+    bond = Bond(target=target, keys=site.identity.link_keys, session_ctr=reserved.session_ctr or 1)
+    async with commissioning.session_with(tools, bond) as (_, status, _):
         if status.owner_epoch != wanted.order.owner_epoch:
             raise CommissionError(
                 CommissionCode.UNPROVEN,

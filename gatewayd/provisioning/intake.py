@@ -45,11 +45,13 @@ async def take_in(  # noqa: PLR0913 - the papers, and what they are held against
     entropy: Entropy,
     machine_boot: str = "",
     paired: bytes | None = None,
+    timekeeper: TimeKeeper | None = None,
 ) -> tuple[str, ...]:
     """Verify the papers and keep them durably, in one transaction; return a line for each, saying what became of it.
 
     `paired` is the lock that has taken its order from these papers: the homes of others in them are left for their own
     pairing. None: nobody has spoken to a lock, so an order that would change one of ours is refused.
+    `timekeeper` is the caller's to use from the store's thread; None: what the store knows of the time is all.
 
     `machine_boot` is the machine's id of its boot, in which the installer's hour is counted; empty: there is none.
 
@@ -67,7 +69,7 @@ async def take_in(  # noqa: PLR0913 - the papers, and what they are held against
             identity=identity,
             roots=tuple(roots),
             journal=load_journal(tx, gateway_id=identity.gateway_id),
-            timekeeper=TimeKeeper(clock=clock, stored=meta.load_time(tx)),
+            timekeeper=timekeeper or TimeKeeper(clock=clock, stored=meta.load_time(tx)),
             entropy=entropy,
             paired_at=PairedAt(machine_boot=machine_boot, boottime_ms=clock.now().boottime_ms),
             paired=paired,

@@ -97,11 +97,22 @@ def read_papers(content: bytes) -> Papers:
         ProvisioningError: it is no such file.
     """
     try:
-        return Papers.model_validate(json.loads(content))
-    except ValidationError as error:
-        raise ProvisioningError([_said(one["loc"], one["msg"]) for one in error.errors(include_url=False)]) from None
+        document = json.loads(content)
     except (ValueError, RecursionError):
         raise ProvisioningError(["the file is not JSON"]) from None
+    return papers_of(document)
+
+
+def papers_of(document: object) -> Papers:
+    """Return the papers in what a JSON file says; nothing of them is verified.
+
+    Raises:
+        ProvisioningError: it does not say papers.
+    """
+    try:
+        return Papers.model_validate(document)
+    except ValidationError as error:
+        raise ProvisioningError([_said(one["loc"], one["msg"]) for one in error.errors(include_url=False)]) from None
 
 
 def _said(path: Sequence[int | str], message: str) -> str:

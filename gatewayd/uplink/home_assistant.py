@@ -38,13 +38,21 @@ BIRTH_INTERVAL_S: Final = 60.0
 class Announcements:
     """What Home Assistant is told of this gateway's devices, on the board and again at each of its births."""
 
-    def __init__(self, prefix: str, topics: Topics, lock_ids: Iterable[bytes], *, version: str, board: Board) -> None:
+    def __init__(self, prefix: str, topics: Topics, *, version: str, board: Board) -> None:
         self.birth_topic = f"{prefix}/status"
         """Where Home Assistant says `online` once it has started, and `offline`."""
         self._board = board
         self._births = Pace(burst=1, interval_s=BIRTH_INTERVAL_S)
-        for topic, document in discovery(prefix, topics, lock_ids, version=version):
-            board.put(topic, to_payload(document))
+        self._prefix, self._topics, self._version = prefix, topics, version
+
+    def show(self, lock_ids: Iterable[bytes]) -> None:
+        """Announce the gateway and these doors."""
+        for topic, document in discovery(self._prefix, self._topics, lock_ids, version=self._version):
+            self._board.put(topic, to_payload(document))
+
+    def withdraw(self, lock_id: bytes) -> None:
+        """A door is not ours any more."""
+        self._board.put(_topic(self._prefix, self._topics, lock_id.hex()), b"")
 
     def take_birth(self, payload: bytes, now_s: float) -> None:
         """Take a live message on the birth topic: states and discovery are written again, all of them."""

@@ -14,6 +14,7 @@ from gatewayd.channel import Channel, Submission
 from gatewayd.identity import Identity
 from gatewayd.recorder import Page, Recorder
 from gatewayd.reservation import Asked, Premises, Reservations, Standing
+from gatewayd.roll import Roll
 from gatewayd.settings import LimitSettings
 from gatewayd.statements import Statements
 from gatewayd.store.creation import create_file
@@ -86,15 +87,15 @@ class DecisionBench:
         self.journal = self.database.run(lambda tx: load_journal(tx, gateway_id=keys.gateway_id))
         timekeeper = TimeKeeper(clock=self.clock, stored=None)
         recorder = Recorder(store=store, journal=self.journal, timekeeper=timekeeper, entropy=self.entropy)
-        lock_ids = frozenset({keys.lock_id})
+        roll = Roll({keys.lock_id})
         epochs = Epochs(clock=self.clock, entropy=self.entropy)
         epochs.current = self.epoch
         self.reservations = Reservations(
-            premises=Premises(gateway_id=keys.gateway_id, lock_ids=lock_ids, limits=self._limits),
+            premises=Premises(gateway_id=keys.gateway_id, roll=roll, limits=self._limits),
             statements=Statements(
                 identity=identity,
                 log_id=self.journal.log_id,
-                lock_ids=lock_ids,
+                roll=roll,
                 epochs=epochs,
                 clock=self.clock,
                 timekeeper=timekeeper,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gatewayd.control import server as server_module
 from gatewayd.control.client import ControlClient
-from gatewayd.control.messages import REQUEST_SIZE_MAX, ControlCode, ControlError, to_line
+from gatewayd.control.messages import ERRAND_SIZE_MAX, REQUEST_SIZE_MAX, ControlCode, ControlError, to_line
 from gatewayd.control.server import CONNECTION_COUNT_MAX, ControlServer, is_permitted
 from gatewayd.store.faults import StoreCode, StoreError
 from tests.support.control_bench import STATUS, FixedStatus, NoLog, exchange
@@ -159,7 +159,7 @@ async def test_a_question_has_a_longest_size(path: Path, size: int, *, taken: bo
 
 @pytest.mark.usefixtures("server")
 async def test_a_flood_without_a_line_end_is_cut_off(path: Path) -> None:
-    (answer,) = await exchange(path, b"x" * 100_000)
+    (answer,) = await exchange(path, b"x" * (ERRAND_SIZE_MAX + 1))
     assert code_of(answer) == ControlCode.TOO_LONG
 
 

@@ -22,8 +22,9 @@ from gatewayd.errors import GatewayError
 from gatewayd.link.attendance import REFRESH_MS
 from gatewayd.link.machine import LinkState
 from gatewayd.link.outages import OUTAGE_MS
+from gatewayd.link.patience import RADIO_SLACK_MS
 from gatewayd.link.radio import RadioCode, RadioError
-from gatewayd.link.supervisor import CONNECT_MS_MAX, RADIO_SLACK_MS, SCAN_MS_MAX, STEADY_MS
+from gatewayd.link.supervisor import CONNECT_MS_MAX, SCAN_MS_MAX, STEADY_MS
 from gatewayd.timekeeping import TimeInterval
 from tests.support.link_home import TRUSTED, LinkHome, move
 from tests.support.scripted_home import ScriptedHome

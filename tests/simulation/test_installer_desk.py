@@ -1,0 +1,250 @@
+"""One more lock, or one less, while the daemon runs: the doors that it serves already notice nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from firmware_protocol.codes import Code
+from firmware_protocol.vocabulary import OfflineClass
+from gatewayd.control.messages import ControlCode, ControlError
+from gatewayd.errors import GatewayError
+from gatewayd.installer_desk import InstallerDesk
+from gatewayd.link.pairing_talk import CommissionCode
+from gatewayd.overview import Overview
+from gatewayd.provisioning.papers import ProvisioningError
+from simulator.flash import Flash
+from simulator.flash_media import MemoryMedium
+from simulator.lock import SimulatedLock
+from simulator.mechanics import Mechanics
+from simulator.seams import LoopScheduler
+from tests.support.gateway_folder import text_of
+from tests.support.life_world import LifeWorld
+from tests.support.memory_world import MOTOR_MS
+from tests.support.virtual_loop import run_virtual
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gatewayd.house import House
+    from gatewayd.provisioning.papers import Papers
+
+SECOND_ADDRESS: Final = "F0:00:00:00:00:02"
+
+
+def document_of(papers: Papers) -> dict[str, Any]:
+    """Return papers as a file has them."""
+    assert papers.keyset is not None
+    assert papers.state is not None
+    return {
+        "keyset": text_of(papers.keyset),
+        "state": text_of(papers.state),
+        "authorities": [text_of(raw) for raw in papers.authorities],
+        "doors": [text_of(raw) for raw in papers.doors],
+        "pairing_orders": [text_of(raw) for raw in papers.pairing_orders],
+    }
+
+
+class Stairwell(LifeWorld):
+    """A gateway that serves one door, and a second lock from the factory beside it."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        super().__init__(folder, seed)
+        other = self.office.home("second")
+        self.second = replace(self.home, lock_log_key=other.lock_log_key, lock_link_keys=other.lock_link_keys)
+        self.second_keys = replace(self.office.lock_keys(self.second), name="second")
+        self.second_lock = SimulatedLock(
+            self.second_keys,
+            Flash(MemoryMedium()),
+            Mechanics(LoopScheduler(), motor_ms=MOTOR_MS),
+            LoopScheduler(),
+            self.entropy,
+        )
+        self.told: list[str] = []
+
+    async def opened(self) -> tuple[House, InstallerDesk]:
+        """Pair the first lock as ever, start the daemon, and put the second lock into the air."""
+        await self.pair()
+        house = await self.start_gateway()
+        await self.settled()
+        aired = self.radio.add(self.second_lock, SECOND_ADDRESS)
+        self.second_lock.attach_beacon(aired)
+        return house, InstallerDesk(house, self.radio)
+
+    def document(self, *, owner_epoch: int = 1) -> dict[str, Any]:
+        """Return the second lock's papers."""
+        return document_of(self.papers(home=self.second, owner_epoch=owner_epoch))
+
+    async def pair_second(self, desk: InstallerDesk) -> None:
+        """Run the errand."""
+        await desk.pair(self.document(), self.second_keys.label.to_text(), None, self.told.append)
+
+    def watch_first(self, house: House) -> list[str]:
+        """Note whatever happens to the first door's link from now on."""
+        lost: list[str] = []
+        link = house.links[self.home.lock_id]
+
+        async def watch() -> None:
+            while True:
+                if not link.ready:
+                    lost.append(link.status.state.value)
+                await asyncio.sleep(0.05)
+
+        self.watching = asyncio.get_running_loop().create_task(watch())
+        return lost
+
+
+def test_one_more_lock_is_paired_while_the_first_door_is_served(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = Stairwell(tmp_path, 80)
+        house, desk = await world.opened()
+        lost, epoch, session = world.watch_first(house), house.epoch.value, world.lock.flash.values.session_ctr
+        pairing = asyncio.create_task(world.pair_second(desk))
+        await asyncio.sleep(1)
+        carer = world.carer(offline_class=OfflineClass.RESPONDER)
+        assert (await world.visit(carer)).final is Code.DONE, "somebody comes to the first door meanwhile"
+        assert not pairing.done()
+        await pairing
+        assert world.told[-1] == "the lock answers to this gateway"
+        await asyncio.wait_for(house.links[world.second.lock_id].wait_ready(), 60)
+        assert lost == []
+        assert world.lock.flash.values.session_ctr == session
+        assert house.epoch.value == epoch
+
+        # The second is a door like the first: in what the gateway says of itself, and to whoever may open it.
+        assert len((await Overview(house).status()).locks) == 2
+        assert {each.lock_id for each in (await world.ask_info()).locks} == {
+            world.home.lock_id,
+            world.second.lock_id,
+        }
+        world.watching.cancel()
+        await world.settled()
+        await world.kill_gateway()
+        assert await world.home_count() == 2
+
+    run_virtual(story())
+
+
+def test_the_new_door_opens_at_once_by_the_alarm_centre(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = Stairwell(tmp_path, 81)
+        house, desk = await world.opened()
+        await world.pair_second(desk)
+        await asyncio.wait_for(house.links[world.second.lock_id].wait_ready(), 60)
+        first, world.home = world.home, world.second
+        assert (await world.unlock_together())[-1].code is Code.DONE
+        world.home = first
+        assert [each.cause.value for each in world.second_lock.mechanics.movements] == ["motor"]
+        assert world.command_movements == []
+        await world.kill_gateway()
+
+    run_virtual(story())
+
+
+def test_one_lock_is_let_go_and_the_other_door_notices_nothing(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = Stairwell(tmp_path, 82)
+        house, desk = await world.opened()
+        await world.pair_second(desk)
+        await asyncio.wait_for(house.links[world.second.lock_id].wait_ready(), 60)
+        lost = world.watch_first(house)
+        order = world.office.decommission_order(world.second, now_s=world.utc_s(), owner_epoch=2)
+        ended = await desk.decommission(order, None, world.told.append)
+        assert (ended.owner_epoch, ended.was_done) == (2, False)
+        assert world.second_lock.flash.values.gateway_id == b""
+        assert list(house.links) == [world.home.lock_id]
+        assert [each.lock_id for each in (await world.ask_info()).locks] == [world.home.lock_id]
+        again = await desk.decommission(order, None, world.told.append)
+        assert again.was_done
+        assert lost == []
+        world.watching.cancel()
+        await world.settled()
+        shown = world.broker.retained
+        assert not shown.get(world.topics.lock_state(world.second.lock_id))
+        await world.kill_gateway()
+        assert await world.home_count() == 1
+
+    run_virtual(story())
+
+
+def test_an_errand_that_fails_leaves_the_lock_served_as_before(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = Stairwell(tmp_path, 83)
+        house, desk = await world.opened()
+        link = house.links[world.home.lock_id]
+        papers = document_of(world.papers(owner_epoch=1))
+        with pytest.raises(ProvisioningError, match="is held already, by another pairing order"):
+            await desk.pair(papers, world.lock.keys.label.to_text(), None, world.told.append)
+        assert house.links[world.home.lock_id] is not link
+        await asyncio.wait_for(house.links[world.home.lock_id].wait_ready(), 60)
+        # And a second lock that does not come along is nobody's.
+        world.radio.locks[SECOND_ADDRESS].reachable = False
+        with pytest.raises(GatewayError) as caught:
+            await world.pair_second(desk)
+        assert caught.value.code in {CommissionCode.NONE_HEARD, CommissionCode.NONE_WAITS}
+        assert list(house.links) == [world.home.lock_id]
+        await world.kill_gateway()
+
+    run_virtual(story())
+
+
+def test_a_newer_order_for_a_lock_of_ours_is_handed_over_while_the_daemon_runs(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = Stairwell(tmp_path, 84)
+        house, desk = await world.opened()
+        await house.base.suspicion.enter("link.clone_suspect", world.home.lock_id)
+        papers = document_of(world.papers(owner_epoch=2))
+        ended = await desk.pair(papers, world.lock.keys.label.to_text(), None, world.told.append)
+        assert ended.owner_epoch == world.lock.flash.values.owner_epoch == 2
+        await asyncio.wait_for(house.links[world.home.lock_id].wait_ready(), 60)
+        assert not house.base.suspicion.active
+        await world.kill_gateway()
+
+    run_virtual(story())
+
+
+def test_two_errands_at_once_are_one_errand_and_a_clear_word(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = Stairwell(tmp_path, 85)
+        _, desk = await world.opened()
+        pairing = asyncio.create_task(world.pair_second(desk))
+        await asyncio.sleep(1)
+        with pytest.raises(ControlError) as caught:
+            await world.pair_second(desk)
+        assert caught.value.code == ControlCode.BUSY
+        await pairing
+        await world.kill_gateway()
+
+    run_virtual(story())
+
+
+def test_a_power_cut_of_the_gateway_in_an_errand_is_finished_after_its_start(tmp_path: Path) -> None:
+    """Cut at each half second of the errand: the same errand again goes on, whatever the first had come to."""
+
+    async def story() -> None:
+        for number in range(40):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            world = Stairwell(folder, 86)
+            _, desk = await world.opened()
+            document, label = world.document(), world.second_keys.label.to_text()
+            pairing = asyncio.create_task(desk.pair(document, label, None, world.told.append))
+            await asyncio.sleep(4.5 + number / 4)
+            is_over = pairing.done()
+            pairing.cancel()
+            await world.kill_gateway()
+            await asyncio.wait({pairing})
+            had_come_to_the_lock = world.second_lock.flash.values.owner_epoch == 1
+            house = await world.start_gateway()
+            ended = await InstallerDesk(house, world.radio).pair(document, label, None, world.told.append)
+            assert ended.was_done is had_come_to_the_lock
+            await asyncio.wait_for(house.links[world.second.lock_id].wait_ready(), 60)
+            await world.kill_gateway()
+            if is_over:
+                return
+        raise AssertionError("the errand never ends")
+
+    run_virtual(story())
