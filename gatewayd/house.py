@@ -37,6 +37,7 @@ from gatewayd.reservation import Premises, Reservations
 from gatewayd.roll import Roll
 from gatewayd.roster import Roster
 from gatewayd.statements import Statements
+from gatewayd.stopping import until_one_ends
 from gatewayd.store import meta
 from gatewayd.store.store import StoreError
 from gatewayd.upkeep import Upkeep
@@ -292,22 +293,24 @@ class House:
         """
         self._stop = stop
         async with asyncio.TaskGroup() as tasks:
-            parts = [
-                tasks.create_task(self.uplink.run()),
-                tasks.create_task(carry_over(self.base.recorder)),
-                tasks.create_task(self.door.settle()),
-                tasks.create_task(self._presence.run()),
-                tasks.create_task(self._disk_watch().run()),
-                tasks.create_task(self._upkeep().run()),
-                tasks.create_task(supervise(self.ledger, self._heartbeat, interval_s=self.base.plan.heartbeat_s)),
-            ]
+            tasks.create_task(carry_over(self.base.recorder))
+            lives = (
+                self.uplink.run(),
+                self.door.settle(),
+                self._presence.run(),
+                self._disk_watch().run(),
+                self._upkeep().run(),
+                supervise(self.ledger, self._heartbeat, interval_s=self.base.plan.heartbeat_s),
+            )
+            parts = [tasks.create_task(each) for each in lives]
+            watching = tasks.create_task(until_one_ends(parts))
             self.roster.run(tasks)
             try:
                 await stop.wait()
                 await self._finish()
             finally:
                 self.roster.stop()
-            for part in parts:
+            for part in (watching, *parts):
                 part.cancel()
         await _write_or_tell(self.base.seams.store.run(meta.end_run))
 

@@ -13,6 +13,7 @@ from gatewayd.link.adapter import Adapter
 from gatewayd.link.ports import LockTarget
 from gatewayd.link.supervisor import LinkSupervisor
 from gatewayd.lock_ledger import LockLedger
+from gatewayd.stopping import PartEndedError, until_one_ends
 
 if TYPE_CHECKING:
     from gatewayd.channel import Submit
@@ -80,7 +81,20 @@ class Roster:
 
     def _start(self, lock_id: bytes) -> None:
         if self._group is not None:
-            self._running[lock_id] = self._group.create_task(self._links[lock_id].run())
+            self._running[lock_id] = living = self._group.create_task(self._links[lock_id].run())
+            self._group.create_task(self._watch(lock_id, living))
+
+    async def _watch(self, lock_id: bytes, living: asyncio.Task[None]) -> None:
+        """Hear of a link that ends without having been told to.
+
+        Raises:
+            PartEndedError: it has.
+        """
+        try:
+            await until_one_ends({living})
+        except PartEndedError:
+            if self._group is not None and self._running.get(lock_id) is living:
+                raise
 
     def _link(self, home: LockHome, heard_at: str | None) -> LinkSupervisor:
         base, seams = self._base, self._base.seams

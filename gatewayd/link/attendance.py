@@ -15,6 +15,7 @@ from gatewayd.errors import GatewayError
 from gatewayd.link.faults import LinkFault, Relieved, RequestRefused, SessionWornOut
 from gatewayd.link.ports import DoorObserved
 from gatewayd.link.slots import HURRIED_VISIT_MS_MIN, VISIT_MS_MIN
+from gatewayd.stopping import until_one_ends
 
 if TYPE_CHECKING:
     from firmware_protocol.hello import LockStatus
@@ -76,11 +77,14 @@ class Attendance:
             ExceptionGroup: of one or more `LinkFault`.
         """
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(client.until_lost())
-            tasks.create_task(self._copy_log(client))
-            tasks.create_task(self._refresh(client))
-            tasks.create_task(self._keep_young(client))
-            tasks.create_task(self._make_room(client, urgent=urgent))
+            parts = (
+                client.until_lost(),
+                self._copy_log(client),
+                self._refresh(client),
+                self._keep_young(client),
+                self._make_room(client, urgent=urgent),
+            )
+            await until_one_ends([tasks.create_task(part) for part in parts])
 
     async def read_state(self, client: LockClient) -> None:
         """Show how the door stands, unless the lock will not say.
@@ -110,9 +114,10 @@ class Attendance:
         if self._status is not None:
             await self._listener.on_lock_clock(self._lock_id, boot=self._status.boot, up_ms=up_ms, instant=instant)
 
-    async def _copy_log(self, client: LockClient) -> None:
+    async def _copy_log(self, client: LockClient) -> NoReturn:
         assert self._status is not None  # noqa: S101 - for mypy: known since the handshake
         await self._transfer.run(client, self._status)
+        await client.until_lost()  # a log that cannot be continued is no reason to leave the door
 
     async def _refresh(self, client: LockClient) -> NoReturn:
         while True:
@@ -124,7 +129,7 @@ class Attendance:
                 await client.retire(SessionWornOut(Code.LINK_DOWN.dotted, "a new session is due"))
             await self.read_state(client)
 
-    async def _keep_young(self, client: LockClient) -> None:
+    async def _keep_young(self, client: LockClient) -> NoReturn:
         """Hand a lock that verifies what it will need when this gateway is gone, and again what has changed."""
         while client.verifies:
             try:
@@ -140,6 +145,7 @@ class Attendance:
             except GatewayError as fault:
                 _log.warning("link.handover_postponed", lock=self._lock_id.hex(), code=fault.code)
             await asyncio.sleep(REFRESH_MS / 1_000)
+        await client.until_lost()
 
     async def _hand_over(self, client: LockClient, kind: Parcel, data: bytes) -> None:
         code = await client.hand_over(kind, data)

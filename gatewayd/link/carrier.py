@@ -13,6 +13,7 @@ from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.session import GatewaySession
 from gatewayd.link.faults import CloneSuspected, LinkLost, SessionWornOut
 from gatewayd.link.radio import RadioCode, RadioError
+from gatewayd.stopping import PartEndedError, until_one_ends
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,12 +75,12 @@ class Carrier:
         self._outgoing.set()
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._read())
-                tasks.create_task(self._write())
-                tasks.create_task(self._keep_time())
-                tasks.create_task(self.until_lost())
+                parts = (self._read(), self._write(), self._keep_time(), self.until_lost())
+                await until_one_ends([tasks.create_task(part) for part in parts])
         except* LinkLost:
             pass  # `end` has it
+        except* PartEndedError as ended:
+            _log.error("link.part_ended", parts=[str(each) for each in ended.exceptions])
         finally:
             self.end(LinkLost(Code.LINK_DOWN.dotted, "the gateway let go of the link"))
 

@@ -28,6 +28,7 @@ from firmware_protocol.vocabulary import HASH_SIZE
 from gatewayd.channel import Channel, Submission
 from gatewayd.errors import GatewayError
 from gatewayd.link.faults import LinkLost
+from gatewayd.stopping import until_one_ends
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,9 +105,12 @@ class RelayChannels:
     async def run(self) -> NoReturn:
         """Tell the stories of the bundles that come in, side by side, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._run_errands())
-            while True:
-                tasks.create_task(self._tell(*await self._stories.get()))
+            parts = (self._run_errands(), self._tell_all(tasks))
+            await until_one_ends([tasks.create_task(part) for part in parts])
+
+    async def _tell_all(self, tasks: asyncio.TaskGroup) -> NoReturn:
+        while True:
+            tasks.create_task(self._tell(*await self._stories.get()))
 
     def attach(self, post: Callable[[Message], None]) -> None:
         """Speak over this session from now on."""

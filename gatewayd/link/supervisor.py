@@ -28,7 +28,7 @@ from gatewayd.link.radio import RadioCode, RadioError
 from gatewayd.link.relay_channel import RelayChannels
 from gatewayd.link.slots import ROUND_MS
 from gatewayd.link.troubles import ORDER_PENDING, Troubles
-from gatewayd.stopping import run_apart
+from gatewayd.stopping import run_apart, until_one_ends
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -194,8 +194,7 @@ class LinkSupervisor:
         """Keep the lock within reach until cancelled; then nothing is left of the link."""
         self._adapter.slots.join(self._target.lock_id)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._relay.run())
-            await self._keep()
+            await until_one_ends([tasks.create_task(part) for part in (self._relay.run(), self._keep())])
 
     async def _keep(self) -> NoReturn:
         self._enter(LinkEvent.STARTED)

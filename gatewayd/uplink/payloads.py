@@ -91,7 +91,10 @@ def read_command(incoming: Incoming, topics: Topics) -> Request | Unreadable:
 
 def read_info_request(incoming: Incoming, topics: Topics) -> Request | Unreadable:
     """Read a message on `request/info`: a nonce of 16 bytes."""
-    request = _read(incoming, topics, key="nonce", size_max=NONCE_SIZE, default_topic=topics.response_to("info"))
+    where = topics.response_to("info")
+    if len(incoming.payload) == NONCE_SIZE:  # a nonce in JSON is longer; a bare one may begin with any byte, `{` too
+        return Request(body=incoming.payload, reply_to=reply_to(incoming, topics, where))
+    request = _read(incoming, topics, key="nonce", size_max=NONCE_SIZE, default_topic=where)
     if isinstance(request, Request) and len(request.body) != NONCE_SIZE:
         return Unreadable(reason="its nonce is not 16 bytes")
     return request

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from gatewayd.stopping import run_apart
+from gatewayd.stopping import run_apart, until_one_ends
 from gatewayd.uplink.documents import GatewayState
 from gatewayd.uplink.seam import BrokerCode, BrokerError, Outgoing
 
@@ -101,8 +101,8 @@ class Uplink:
             ExceptionGroup: a bug in one of the parts. Faults of network, broker and disk never come out.
         """
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._downlink.work())
-            await self._keep_a_session()
+            parts = (self._downlink.work(), self._keep_a_session())
+            await until_one_ends([tasks.create_task(part) for part in parts])
 
     async def _keep_a_session(self) -> NoReturn:
         while True:
@@ -134,9 +134,8 @@ class Uplink:
             log.info("uplink.connected")
             await self._ask_courtesies(session)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._downlink.run(session))
-                tasks.create_task(self._board.run(session))
-                tasks.create_task(self._outbox.run(session))
+                parts = (self._downlink.run(session), self._board.run(session), self._outbox.run(session))
+                await until_one_ends([tasks.create_task(part) for part in parts])
         finally:
             self._outlet.detach()
             await self._farewell(session)

@@ -127,6 +127,14 @@ def test_a_nonce_is_16_bytes_in_both_encodings() -> None:
     assert isinstance(read_info_request(incoming(as_json(nonce="AAAA")), TOPICS), Unreadable)
 
 
+@pytest.mark.parametrize("first", range(256))
+def test_a_bare_nonce_may_begin_with_any_byte(first: int) -> None:
+    nonce = bytes((first,)) * 16  # 7b is the brace of JSON, a1 the head of what is sealed
+    request = read_info_request(incoming(nonce), TOPICS)
+    assert isinstance(request, Request)
+    assert (request.body, request.reply_to) == (nonce, ReplyTo(topic=TOPICS.response_to("info")))
+
+
 def test_bare_answers_are_relay_answers_with_the_correlation_and_an_expiry() -> None:
     reply_to = ReplyTo(topic="t", correlation=b"c")
     assert answer(reply_to, AnswerKind.RECEIPT, b"signed") == Outgoing(
