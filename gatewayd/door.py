@@ -25,6 +25,7 @@ from gatewayd.access.verdicts import Denied, Permitted
 from gatewayd.journal.events import CommandOutcome
 from gatewayd.link.ports import BoltMove
 from gatewayd.reservation import Asked, Standing
+from gatewayd.stopping import until_one_ends
 from gatewayd.store import commands
 from gatewayd.store.store import StoreError
 from gatewayd.turns import Turns
@@ -111,7 +112,7 @@ class Door:
         self._emergencies = emergencies
         self._denials = denials
         self._links = links
-        self._owed: dict[bytes, asyncio.Queue[tuple[_Intent, int]]] = {}
+        self._owed: asyncio.Queue[tuple[_Intent, int]] = asyncio.Queue()
         """By lock: commands whose outcome it has not told, with its number for them."""
         self._turns = Turns()
 
@@ -162,7 +163,7 @@ class Door:
         asked = replace(asked, command_seq_floor=self._command_seq_floor(asked.bundle.command.lock_id))
         return await self._emergencies.decide(asked, error)
 
-    async def settle(self) -> None:
+    async def settle(self) -> NoReturn:
         """Close the intents that are left open, by an earlier run or by a lock that could not be asked, for ever.
 
         The lock is asked and never moved again (law 2), for as long as it takes; one that never comes back keeps its
@@ -171,12 +172,19 @@ class Door:
         for intent in await self._open_intents():
             if intent.command_seq is not None:
                 self._owe(_Intent.of(intent), intent.command_seq)
+        owed_by: dict[bytes, asyncio.Queue[tuple[_Intent, int]]] = {}
         async with asyncio.TaskGroup() as tasks:
-            for lock_id, link in self._links.items():
-                tasks.create_task(self._settle_lock(link, self._owed.setdefault(lock_id, asyncio.Queue())))
+            while True:
+                owing = await self._owed.get()
+                lock_id = owing[0].lock_id
+                if lock_id not in owed_by:  # a lock may have joined since the start
+                    owed_by[lock_id] = asyncio.Queue()
+                    settling = tasks.create_task(self._settle_lock(lock_id, owed_by[lock_id]))
+                    tasks.create_task(until_one_ends({settling}))
+                owed_by[lock_id].put_nowait(owing)
 
     def _owe(self, intent: _Intent, command_seq: int) -> None:
-        self._owed.setdefault(intent.lock_id, asyncio.Queue()).put_nowait((intent, command_seq))
+        self._owed.put_nowait((intent, command_seq))
 
     async def _open_intents(self) -> tuple[SeenCommand, ...]:
         while True:
@@ -186,9 +194,12 @@ class Door:
                 _log.error("store.unavailable", code=error.code)
                 await asyncio.sleep(SETTLE_RETRY_S)
 
-    async def _settle_lock(self, link: BoltMover, owed: asyncio.Queue[tuple[_Intent, int]]) -> NoReturn:
+    async def _settle_lock(self, lock_id: bytes, owed: asyncio.Queue[tuple[_Intent, int]]) -> NoReturn:
         while True:
             intent, command_seq = await owed.get()
+            link = self._links.get(lock_id)
+            if link is None:
+                continue  # it is ours no more: the intent stays open in the journal
             await link.wait_ready()
             outcome = await link.query(command_seq)
             if not outcome.asked:

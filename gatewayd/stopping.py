@@ -27,7 +27,7 @@ async def until_one_ends(parts: Collection[asyncio.Task[Any]]) -> NoReturn:
     ended, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
     if any(not part.cancelled() and part.exception() is not None for part in ended):
         await asyncio.Event().wait()  # the group has heard of it, and is about to cancel this too
-    raise PartEndedError(", ".join(sorted(str(part.get_coro()) for part in ended)))
+    raise PartEndedError(", ".join(sorted(getattr(part.get_coro(), "__qualname__", "a part") for part in ended)))
 
 
 async def run_apart(work: Coroutine[Any, Any, T]) -> T:
