@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from firmware_protocol.errors import RemoteProtocolError
 from gatewayd import exits
 from gatewayd.cli.ask import NobodyAnswersError
 from gatewayd.cli.provision import hand_over, open_store
-from gatewayd.cli.say import give, give_json, tell, tell_error, tell_problems
+from gatewayd.cli.say import STOP_FIRST, give, give_json, tell, tell_problems
 from gatewayd.config.files import FileProblem
 from gatewayd.config.loader import load
 from gatewayd.config.problems import ConfigError
@@ -26,7 +26,7 @@ from gatewayd.store.store import StoreCode, StoreError
 from gatewayd.system_clock import SystemClock, SystemEntropy, machine_boot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from gatewayd.config.values import Config
@@ -47,10 +47,6 @@ class Errand(Protocol):
         """Have the running daemon do it."""
 
 
-STOP_FIRST: Final = "gatewayd: stop the daemon first: systemctl stop gatewayd"
-"""Where it does not answer on its control socket, or the command is one that it cannot run."""
-
-
 def run_errand(prepare: Callable[[], Errand], config: Path, *, done: str, as_json: bool) -> int:
     """Prepare an errand, do it, and say how it ended; `done` is the line for people. Returns the exit code."""
     try:
@@ -58,18 +54,10 @@ def run_errand(prepare: Callable[[], Errand], config: Path, *, done: str, as_jso
     except ConfigError as error:
         tell_problems(error)
         return exits.CONFIG
-    except FileProblem as problem:
-        tell(f"gatewayd: {problem}")
-    except ProvisioningError as error:
-        tell("\n".join(f"gatewayd: {problem}" for problem in error.problems))
-    except StoreError as error:
-        tell(STOP_FIRST) if error.code == StoreCode.LOCKED else tell_error(error)
-    except NobodyAnswersError as error:
-        tell(f"gatewayd: {error.detail}")
-    except (GatewayError, RadioError) as error:
-        tell("\n".join(printable(f"gatewayd: {line} ({error.code})") for line in error.detail.splitlines()))
-    except RemoteProtocolError as error:
-        tell(f"gatewayd: {error.detail} ({error.code.dotted})")
+    except KeyboardInterrupt:
+        tell("gatewayd: interrupted; a running daemon goes on with it, and the same command again says how it ended")
+    except (FileProblem, GatewayError, RadioError, RemoteProtocolError) as error:
+        tell("\n".join(printable(line) for line in _said(error)))
     else:
         if as_json:
             give_json(
@@ -84,6 +72,24 @@ def run_errand(prepare: Callable[[], Errand], config: Path, *, done: str, as_jso
             give(f"lock {outcome.lock_id}, owner epoch {outcome.owner_epoch}: {gone_on}{done}")
         return exits.OK
     return exits.FAILED
+
+
+def _said(error: FileProblem | GatewayError | RadioError | RemoteProtocolError) -> Iterator[str]:
+    """Yield what is wrong, one line each: what, where, what to do next, and the code where it is in the reference."""
+    match error:
+        case FileProblem():
+            yield f"gatewayd: {error}"
+        case ProvisioningError(problems=problems):
+            yield from (f"gatewayd: {problem}" for problem in problems)
+        case StoreError(code=StoreCode.LOCKED):
+            yield STOP_FIRST
+        case NobodyAnswersError(detail=detail):
+            yield f"gatewayd: {detail}"
+        case RemoteProtocolError(code=code, detail=detail):
+            yield f"gatewayd: {detail} ({code.dotted})"
+        case _:
+            for line in (error.detail or "the radio failed").splitlines():
+                yield f"gatewayd: {line} ({error.code})"
 
 
 def _ended(config: Config, errand: Errand) -> ErrandDocument:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatewayd import exits
 from gatewayd.cli.ask import NobodyAnswersError, ask
-from gatewayd.cli.errand import STOP_FIRST
-from gatewayd.cli.say import DEFAULT_CONFIG, give, give_json, tell, tell_error, tell_problems
+from gatewayd.cli.say import DEFAULT_CONFIG, STOP_FIRST, give, give_json, tell, tell_error, tell_problems
 from gatewayd.config.loader import load_folders, load_secret_places
 from gatewayd.config.problems import ConfigError
 from gatewayd.store.database import Database

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json as json_text
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 - the command line's parser reads annotations
@@ -18,6 +19,7 @@ from gatewayd.cli.errand import run_errand
 from gatewayd.cli.say import DEFAULT_CONFIG, tell
 from gatewayd.config.files import READ_BY_OTHERS, FileProblem, read_file
 from gatewayd.config.keys import KEY_FILE_SIZE_MAX, read_key
+from gatewayd.plain_text import printable
 from gatewayd.provisioning.installation import pair_lock, release_lock
 from gatewayd.provisioning.papers import FILE_SIZE_MAX, ProvisioningError, read_papers
 
@@ -33,6 +35,9 @@ _NEW_KEYS: Final = (
     "new keys count from the daemon's next start: systemctl stop gatewayd, this command for every lock of this "
     "gateway, then systemctl start gatewayd"
 )
+_ADDRESS: Final = re.compile(r"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}")
+_SHOWN_SIZE: Final = 40
+"""So much of what somebody typed is said back, in characters."""
 _COSE_TAGS: Final = (0xD2, 0xD8)
 
 
@@ -67,7 +72,7 @@ def pair(
             papers=papers_in(papers, content),
             document=json_text.loads(content),
             label=_label(label),
-            address=address,
+            address=_address(address),
             former_keys=None if former_key is None else KeyPair.from_private(key_in(former_key)),
         )
 
@@ -89,7 +94,7 @@ def decommission(order: Path, *, address: str | None = None, config: Path = DEFA
     """
 
     def prepare() -> Errand:
-        return _Release(raw=_read_order(order), address=address)
+        return _Release(raw=_read_order(order), address=_address(address))
 
     return run_errand(prepare, config, done="let go; it waits for its next home", as_json=json)
 
@@ -149,6 +154,8 @@ def _read_order(path: Path) -> bytes:
         return content
     bare = content.strip().rstrip(b"=")
     try:
+        if not bare:
+            raise ValueError("empty")  # noqa: TRY301 - said as the others are
         return base64.b64decode(bare + b"=" * (-len(bare) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise ProvisioningError([f"{path}: is no signed order: neither its bytes nor base64url of them"]) from None
@@ -175,7 +182,16 @@ def content_of(path: Path, *, size_max: int, forbidden_mode: int = 0) -> bytes:
     try:
         return read_file(path, size_max=size_max, forbidden_mode=forbidden_mode)
     except FileProblem as problem:
-        raise ProvisioningError([f"{path}: {problem.problem}"]) from None
+        hint = f" ({problem.hint})" if problem.hint else ""
+        raise ProvisioningError([printable(f"{path}: {problem.problem}{hint}")]) from None
+
+
+def _address(text: str | None) -> str | None:
+    if text is not None and not _ADDRESS.fullmatch(text):
+        raise ProvisioningError(
+            [printable(f"--address {text[:_SHOWN_SIZE]!r} is no Bluetooth address: six pairs of hex digits, F0:…:01")]
+        )
+    return text
 
 
 def _label(text: str | None) -> LockLabel:

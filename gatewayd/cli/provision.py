@@ -8,13 +8,14 @@ from pathlib import Path  # noqa: TC003 - the command line's parser reads annota
 from typing import TYPE_CHECKING
 
 from gatewayd import exits
-from gatewayd.cli.say import DEFAULT_CONFIG, give, tell, tell_error, tell_problems
+from gatewayd.cli.say import DEFAULT_CONFIG, STOP_FIRST, give, tell, tell_error, tell_problems
 from gatewayd.config.files import FileProblem, read_file
 from gatewayd.config.loader import load
 from gatewayd.config.problems import ConfigError
+from gatewayd.plain_text import printable
 from gatewayd.provisioning.intake import take_in
 from gatewayd.provisioning.papers import FILE_SIZE_MAX, ProvisioningError, read_papers
-from gatewayd.store.store import Store, StoreError
+from gatewayd.store.store import Store, StoreCode, StoreError
 from gatewayd.system_clock import SystemClock, SystemEntropy, machine_boot
 
 if TYPE_CHECKING:
@@ -41,14 +42,14 @@ def provision(file: Path, *, config: Path = DEFAULT_CONFIG) -> int:
         tell_problems(error)
         return exits.CONFIG
     except FileProblem as problem:
-        tell(f"gatewayd: {file} {problem.problem}")
+        tell(printable(f"gatewayd: {file}: {problem.problem}"))
         return exits.FAILED
     except ProvisioningError as error:
         tell("\n".join(f"{file}: {problem}" for problem in error.problems))
         tell("gatewayd: nothing was kept")
         return exits.FAILED
     except StoreError as error:
-        tell_error(error)
+        tell(STOP_FIRST) if error.code == StoreCode.LOCKED else tell_error(error)
         return exits.FAILED
     give("\n".join(lines))
     return exits.OK

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from gatewayd.errors import GatewayError
 
 DEFAULT_CONFIG: Final = Path("/etc/gatewayd/config.toml")
+STOP_FIRST: Final = "gatewayd: stop the daemon first: systemctl stop gatewayd"
+"""Where it does not answer on its control socket, or the command is one that it cannot run."""
 
 
 def tell(text: str) -> None:

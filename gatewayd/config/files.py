@@ -36,10 +36,11 @@ def read_file(path: Path, *, size_max: int, forbidden_mode: int = 0) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise _cannot_open(error) from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)  # `open` would refuse a folder in words of its own
+        raise FileProblem("is a folder, not a file" if stat.S_ISDIR(status.st_mode) else "is not a file")
     with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, so that what is checked is what is read
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise FileProblem("is not a file")
         if status.st_mode & forbidden_mode:
             raise _too_open(path, stat.S_IMODE(status.st_mode), writing_only=forbidden_mode == WRITTEN_BY_OTHERS)
         content = file.read(size_max + 1)

@@ -337,7 +337,9 @@ def _release_papers(tx: Transaction, site: Site, raw: bytes) -> tuple[Decommissi
 def _keyset(tx: Transaction, roots: Sequence[bytes]) -> Keyset:
     raw = trust.load_keyset(tx)
     if raw is None:
-        raise ProvisioningError(["nothing has been provisioned here"])
+        raise ProvisioningError(
+            ["nothing has been provisioned here, so no lock is this gateway's: is it the right unit?"]
+        )
     return verify_keyset(raw, roots=roots)
 
 

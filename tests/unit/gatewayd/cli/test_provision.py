@@ -70,7 +70,7 @@ def test_while_the_daemon_has_the_store_it_says_so(folder: GatewayFolder, capsys
     capsys.readouterr()
     store = Store.open(folder.store)
     assert provision(folder, papers) == exits.FAILED
-    assert "(store.locked)" in capsys.readouterr().err
+    assert "stop the daemon first" in capsys.readouterr().err
     assert store.path == folder.store
 
 
