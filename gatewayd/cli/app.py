@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from cyclopts import App, CycloptsError
 
 from gatewayd import __version__, exits
-from gatewayd.cli.say import tell
+from gatewayd.cli.say import NotGivenError, finish, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,12 +62,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = _app()(
             sys.argv[1:] if arguments is None else list(arguments), exit_on_error=False, result_action="return_value"
         )
+        finish()
     except CycloptsError:  # it has been printed
         return exits.USAGE
     except KeyboardInterrupt:
         return exits.FAILED
     except BrokenPipeError:
         sys.stdout = None  # whoever read has gone; the interpreter must not try to flush
+        return exits.FAILED
+    except NotGivenError as error:
+        sys.stdout = None
+        tell(f"gatewayd: {error}")
         return exits.FAILED
     except Exception:  # noqa: BLE001 - the last place that can name an exit code
         tell(f"gatewayd: a fault that nobody foresaw\n{traceback.format_exc()}")

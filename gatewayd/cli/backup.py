@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from gatewayd import exits
+from gatewayd.cli.new_file import write_new
 from gatewayd.cli.pair import content_of, key_in, papers_in
 from gatewayd.cli.say import DEFAULT_CONFIG, give, tell, tell_problems
 from gatewayd.config.loader import load
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from gatewayd.config.values import Config
 
-_MODE: Final = 0o600
-
 
 def backup(file: Path, *, recovery_key: Path, config: Path = DEFAULT_CONFIG) -> int:
     """Seal this gateway's keys for the office. The daemon may run; the file opens for the office's key alone.
@@ -35,7 +33,7 @@ def backup(file: Path, *, recovery_key: Path, config: Path = DEFAULT_CONFIG) -> 
 
     def work(loaded: Config) -> str:
         sealed = seal(loaded.identity(), recovery_key=key_in(recovery_key, secret=False))
-        _write_new(file, sealed)
+        write_new(file, [sealed])
         return f"gateway {loaded.identity().gateway_id.hex()}: sealed into {file}"
 
     return _run(config, work)
@@ -91,17 +89,10 @@ def _run(config: Path, work: Callable[[Config], str]) -> int:
     return exits.OK
 
 
-def _write_new(path: Path, content: bytes) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _replace(path: Path, content: bytes) -> None:
     """Put a key in its place whole or not at all: a power cut leaves the old one or the new one."""
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)
-    _write_new(fresh, content)
+    write_new(fresh, [content])
     fresh.replace(path)
     sync_folder(path.parent)

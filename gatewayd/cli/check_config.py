@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - the command line's parser reads annotations
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from gatewayd import exits
 from gatewayd.cli.say import DEFAULT_CONFIG, give, tell_problems
 from gatewayd.config.loader import load
 from gatewayd.config.problems import ConfigError
 
+ConfigFile = Annotated[Path, Parameter(name=("--file", "--config"))]
 
-def check_config(file: Path = DEFAULT_CONFIG, *, show_effective: bool = False) -> int:
+
+def check_config(file: ConfigFile = DEFAULT_CONFIG, *, show_effective: bool = False) -> int:
     """Check the configuration as `run` would read it, and say everything that is wrong.
 
     Exits 0 where it can work, 78 where it cannot.

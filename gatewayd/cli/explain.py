@@ -72,7 +72,10 @@ def explain(
     except GatewayError as error:
         tell_error(error)
         return exits.FAILED
-    except (OSError, ValueError, RemoteProtocolError) as error:
+    except OSError as error:
+        tell(f"gatewayd: {error.filename}: {error.strerror}")
+        return exits.FAILED
+    except (ValueError, RemoteProtocolError) as error:
         tell(f"gatewayd: {error}")
         return exits.FAILED
     _show(explained, Language(lang) if lang else language_of(os.environ), as_json=json)
@@ -141,12 +144,13 @@ def _read(file: Path) -> bytes:
 def _decoded(content: bytes) -> bytes:
     """Return the bytes of a bundle that was written as text, of either base64 alphabet; else what is there.
 
-    A bundle begins with the head of a CBOR array, which is no letter of either alphabet.
+    A bundle begins with the head of a CBOR array, which is no letter of either alphabet. Of what is too long no more is
+    returned than shows that it is.
     """
     text = b"".join(content.split())
     if len(text) > BUNDLE_SIZE_MAX * 2:
-        return content
+        return content[: BUNDLE_SIZE_MAX + 1]
     try:
         return base64.b64decode(text.translate(bytes.maketrans(b"-_", b"+/")) + b"=" * (-len(text) % 4), validate=True)
     except binascii.Error:
-        return content
+        return content[: BUNDLE_SIZE_MAX + 1]

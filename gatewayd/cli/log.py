@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ from gatewayd import exits
 from gatewayd.cli.log_file import to_lines
 from gatewayd.cli.log_keys import keys_of
 from gatewayd.cli.log_source import guarded, open_log
+from gatewayd.cli.new_file import write_new
 from gatewayd.cli.say import DEFAULT_CONFIG, give, give_json, tell
 from gatewayd.config.problems import ConfigProblem, Place
 from gatewayd.config.roots import read_roots
@@ -113,8 +113,7 @@ def export(file: Path | None = None, *, config: Path = DEFAULT_CONFIG, source: S
                     give(line)
                 return exits.OK
             try:
-                with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-                    out.writelines(f"{line}\n" for line in lines)
+                write_new(file, (f"{line}\n".encode() for line in lines))
             except OSError as error:
                 raise GatewayError("log.not_written", f"{file}: {error.strerror}") from error
         tell(f"gatewayd: {file}: {opened.copy.size} entries; gatewayd log verify --from {file} checks it")

@@ -38,11 +38,18 @@ class LogFileError(GatewayError):
 
 
 def is_export(path: Path) -> bool:
-    """Tell whether a file begins as an export does."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(len(_HEAD)) == _HEAD
+    """Tell whether a file begins as an export does.
+
+    Raises:
+        GatewayError: log.unreadable.
+    """
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(len(_HEAD)) == _HEAD
+    except OSError as error:
+        raise GatewayError("log.unreadable", f"{path}: {error.strerror}") from error
 
 
 def to_lines(copy: LogCopy, trust: StoredTrust) -> Iterator[str]:

@@ -142,8 +142,9 @@ def papers_in(path: Path, content: bytes | None = None) -> Papers:
     Raises:
         ProvisioningError: there are none.
     """
+    found = content_of(path, size_max=FILE_SIZE_MAX) if content is None else content
     try:
-        return read_papers(content_of(path, size_max=FILE_SIZE_MAX) if content is None else content)
+        return read_papers(found)
     except ProvisioningError as error:
         raise ProvisioningError([f"{path}: {problem}" for problem in error.problems]) from None
 
@@ -182,8 +183,7 @@ def content_of(path: Path, *, size_max: int, forbidden_mode: int = 0) -> bytes:
     try:
         return read_file(path, size_max=size_max, forbidden_mode=forbidden_mode)
     except FileProblem as problem:
-        hint = f" ({problem.hint})" if problem.hint else ""
-        raise ProvisioningError([printable(f"{path}: {problem.problem}{hint}")]) from None
+        raise ProvisioningError([printable(f"{path}: {problem}")]) from None
 
 
 def _address(text: str | None) -> str | None:

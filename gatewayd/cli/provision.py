@@ -42,7 +42,7 @@ def provision(file: Path, *, config: Path = DEFAULT_CONFIG) -> int:
         tell_problems(error)
         return exits.CONFIG
     except FileProblem as problem:
-        tell(printable(f"gatewayd: {file}: {problem.problem}"))
+        tell(printable(f"gatewayd: {file}: {problem}"))
         return exits.FAILED
     except ProvisioningError as error:
         tell("\n".join(f"{file}: {problem}" for problem in error.problems))
@@ -89,4 +89,5 @@ def hand_over(path: Path) -> None:
     owner = path.parent.stat()
     if os.geteuid() == 0:
         for file in path.parent.glob(f"{path.name}*"):
-            os.chown(file, owner.st_uid, owner.st_gid)
+            # Attack: whoever has taken the service over lays a link here, and has root give away what it points to.
+            os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)

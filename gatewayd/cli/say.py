@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from gatewayd.plain_text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gatewayd.config.problems import ConfigError
     from gatewayd.errors import GatewayError
 
@@ -35,11 +38,38 @@ def tell_problems(error: ConfigError) -> None:
     tell(f"gatewayd: {count} problem{'' if count == 1 else 's'} in the configuration")
 
 
+class NotGivenError(Exception):
+    """Standard output takes no more, and somebody waits for it: a full disk, or a stick that was pulled out."""
+
+
 def give(text: str) -> None:
-    """Print data."""
-    print(text)
+    """Print data.
+
+    Raises:
+        NotGivenError: it cannot be written.
+        BrokenPipeError: whoever read has gone.
+    """
+    with _giving():
+        print(text)
+
+
+def finish() -> None:
+    """See that what was printed is out, while it can still be told that it is not; raises as `give` does."""
+    with _giving():
+        if sys.stdout is not None:
+            sys.stdout.flush()
+
+
+@contextmanager
+def _giving() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise NotGivenError(f"standard output: {error.strerror}; what was written of it is not whole") from error
 
 
 def give_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
     """Print data for machines."""
-    print(json.dumps(value, indent=2))
+    give(json.dumps(value, indent=2))

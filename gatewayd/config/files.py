@@ -24,6 +24,9 @@ class FileProblem(Exception):  # noqa: N818 - caught and turned into a ConfigPro
         self.hint = hint
         self.absent = absent
 
+    def __str__(self) -> str:
+        return f"{self.problem} ({self.hint})" if self.hint else self.problem
+
 
 def read_file(path: Path, *, size_max: int, forbidden_mode: int = 0) -> bytes:
     """Return the content of a regular file, whose mode has none of the bits `forbidden_mode`.

@@ -135,3 +135,42 @@ def test_a_reader_that_leaves_does_not_make_a_traceback() -> None:
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout == "{"
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["check-config", "{folder}"], exits.CONFIG),
+        (["check-config", "--config", "{folder}"], exits.CONFIG),
+        (["status", "--config", "{folder}"], exits.CONFIG),
+        (["provision", "{folder}", "--config", "{config}"], exits.FAILED),
+        (["pair", "{folder}", "--label", "x", "--config", "{config}"], exits.FAILED),
+        (["decommission", "{folder}", "--config", "{config}"], exits.FAILED),
+        (["backup", "{folder}/new", "--recovery-key", "{folder}", "--config", "{config}"], exits.FAILED),
+        (["factory-reset", "--config", "{folder}"], exits.CONFIG),
+    ],
+)
+def test_a_folder_where_a_file_should_be_is_told_in_a_line(
+    folder: GatewayFolder, capsys: pytest.CaptureFixture[str], command: list[str], code: int
+) -> None:
+    assert main([each.format(folder=folder.folder, config=folder.config) for each in command]) == code
+    told = capsys.readouterr().err
+    assert f"{folder.folder}: is a folder, not a file" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_under_the_output_is_no_success(unbuffered: str) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        ran = subprocess.run(
+            [sys.executable, "-m", "gatewayd", "config", "init"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        )
+    assert (ran.returncode, ran.stderr) == (
+        exits.FAILED,
+        "gatewayd: standard output: No space left on device; what was written of it is not whole\n",
+    )

@@ -251,3 +251,12 @@ def test_an_epoch_command_is_of_an_earlier_start(folder: GatewayFolder, capsys: 
     document = explained(folder, capsys, bundle, "--at", AT)
     assert (document["code"], document["channel"]) == (Code.WRONG_EPOCH.dotted, "mqtt")
     assert results(document)["emergency"] == Code.ALARM_NOT_OPEN.dotted
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x81" * 3_000, b"A" * 4_000, b"\x00" * 10_000], ids=["bytes", "base64", "nothing"]
+)
+def test_what_is_longer_than_a_bundle_is_called_too_large(
+    folder: GatewayFolder, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    assert explained(folder, capsys, content)["code"] == "link.too_large"

@@ -14,6 +14,7 @@ from gatewayd import exits
 from gatewayd.cli.app import main
 from gatewayd.store.store import Store
 from tests.support.gateway_folder import GatewayFolder
+from tests.support.other_user import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -202,3 +203,25 @@ def test_a_power_cut_at_every_step_is_finished_by_the_same_command(
         assert told.startswith("an earlier wipe had begun") is (number > 0 and not told.startswith("0 files"))
         assert_nothing_secret_is_left(gateway)
     raise AssertionError("it never ends")
+
+
+def test_attack_a_link_of_the_services_user_does_not_make_root_wipe_another_file(folder: GatewayFolder) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root owns what others do not")
+    shadow = folder.folder / "shadow"
+    shadow.write_bytes(b"root's own")
+    link = folder.store.with_name(f"{folder.store.name}.link")
+    link.symlink_to(shadow)
+    os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
+    assert reset(folder, *FORCED) == exits.OK
+    assert shadow.read_bytes() == b"root's own"
+    assert not link.is_symlink()
+
+
+def test_a_key_that_its_owner_keeps_behind_a_link_is_wiped_where_it_is(folder: GatewayFolder) -> None:
+    password, kept = folder.credentials / "mqtt.password", folder.folder / "elsewhere"
+    password.rename(kept)
+    password.symlink_to(kept)
+    assert reset(folder, *FORCED) == exits.OK
+    assert not kept.exists()
+    assert not password.is_symlink()

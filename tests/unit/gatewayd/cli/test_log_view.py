@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+from contextlib import redirect_stderr
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +22,7 @@ from gatewayd.store.log import load_journal
 from gatewayd.store.store import Store
 from tests.support.control_bench import FixedStatus
 from tests.support.gateway_folder import GatewayFolder
+from tests.support.other_user import as_nobody, let_through
 from tests.support.rfc6962 import checks_consistency, checks_inclusion
 
 if TYPE_CHECKING:
@@ -261,3 +264,18 @@ def test_attack_an_entry_that_is_noise_does_not_steer_the_terminal(
 
 def test_following_a_file_is_refused(folder: GatewayFolder) -> None:
     assert log(folder, "tail", "--follow", "--from", str(folder.store)) == exits.USAGE
+
+
+@pytest.mark.parametrize("command", [["verify"], ["tail"], ["show", "4"], ["prove", "4"], ["report"], ["export"]])
+def test_an_export_of_somebody_else_is_one_line_and_exit_1(folder: GatewayFolder, command: list[str]) -> None:
+    exported = folder.folder / "journal.jsonl"
+    assert log(folder, "export", str(exported)) == exits.OK
+    let_through(folder.folder)
+
+    def look() -> str:
+        said = io.StringIO()
+        with redirect_stderr(said):
+            code = main(["log", *command, "--from", str(exported)])
+        return f"{code}: {said.getvalue()}"
+
+    assert as_nobody(look) == f"{exits.FAILED}: gatewayd: {exported}: Permission denied (log.unreadable)\n"

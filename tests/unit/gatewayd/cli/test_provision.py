@@ -118,3 +118,13 @@ def test_the_papers_file_says_what_the_readme_says(folder: GatewayFolder) -> Non
         "doors",
         "pairing_orders",
     }
+
+
+def test_attack_a_link_in_the_state_folder_gives_nothing_of_roots_away(folder: GatewayFolder) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    os.chown(folder.store.parent, NOBODY, NOBODY)
+    shadow = folder.secret("shadow", b"root's own")
+    folder.store.with_name(f"{folder.store.name}.link").symlink_to(shadow)
+    assert provision(folder, folder.write_papers()) == exits.OK
+    assert shadow.stat().st_uid == 0
