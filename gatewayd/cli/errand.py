@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from firmware_protocol.errors import RemoteProtocolError
 from gatewayd import exits
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from gatewayd.provisioning.installation import Outcome
 
 
+Document: TypeAlias = "dict[str, Any]"
+
+
 class Errand(Protocol):
     """What is to be done at a lock, by whomever has store and radio."""
 
@@ -47,10 +50,24 @@ class Errand(Protocol):
         """Have the running daemon do it."""
 
 
-def run_errand(prepare: Callable[[], Errand], config: Path, *, done: str, as_json: bool) -> int:
-    """Prepare an errand, do it, and say how it ended; `done` is the line for people. Returns the exit code."""
+def run_errand(
+    prepare: Callable[[], Errand],
+    config: Path,
+    *,
+    done: str,
+    tried: str = "",
+    as_json: bool,
+    after: Callable[[Config, ErrandDocument], Document | None] = lambda *_: None,
+) -> int:
+    """Prepare an errand, do it, and say how it ended; `done` is the line for people. Returns the exit code.
+
+    `after` is done once the errand has come to its end, and belongs to it; `tried` is the line where it has brought
+    something.
+    """
     try:
-        outcome = _ended(load(config), prepare())
+        loaded = load(config)
+        outcome = _ended(loaded, prepare())
+        also = after(loaded, outcome)
     except ConfigError as error:
         tell_problems(error)
         return exits.CONFIG
@@ -66,10 +83,13 @@ def run_errand(prepare: Callable[[], Errand], config: Path, *, done: str, as_jso
                     "owner_epoch": outcome.owner_epoch,
                     "was_done": outcome.was_done,
                 }
+                | ({} if also is None else {"test": also})
             )
         else:
             gone_on = "an earlier try had come as far as the lock, and is finished now; " if outcome.was_done else ""
-            give(f"lock {outcome.lock_id}, owner epoch {outcome.owner_epoch}: {gone_on}{done}")
+            give(
+                f"lock {outcome.lock_id}, owner epoch {outcome.owner_epoch}: {gone_on}{done if also is None else tried}"
+            )
         return exits.OK
     return exits.FAILED
 

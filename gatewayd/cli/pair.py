@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json as json_text
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -16,16 +18,20 @@ from firmware_protocol.noise import KeyPair
 from firmware_protocol.pairing import LABEL_PREFIX, LockLabel
 from gatewayd.cli.ask import ANSWER_SIZE_MAX, ask
 from gatewayd.cli.errand import run_errand
+from gatewayd.cli.language import language_of
 from gatewayd.cli.say import DEFAULT_CONFIG, tell
+from gatewayd.cli.trial import Trial, TrialCode, TrialError
 from gatewayd.config.files import READ_BY_OTHERS, FileProblem, read_file
 from gatewayd.config.keys import KEY_FILE_SIZE_MAX, read_key
+from gatewayd.control.client import ControlClient
+from gatewayd.control.messages import ControlError
 from gatewayd.plain_text import printable
 from gatewayd.provisioning.installation import pair_lock, release_lock
 from gatewayd.provisioning.papers import FILE_SIZE_MAX, ProvisioningError, read_papers
 
 if TYPE_CHECKING:
-    from gatewayd.cli.errand import Errand
-    from gatewayd.control.client import ControlClient
+    from gatewayd.cli.errand import Document, Errand
+    from gatewayd.config.values import Config
     from gatewayd.control.messages import ErrandDocument
     from gatewayd.provisioning.installation import Outcome, Site
     from gatewayd.provisioning.papers import Papers
@@ -36,17 +42,20 @@ _NEW_KEYS: Final = (
     "gateway, then systemctl start gatewayd"
 )
 _ADDRESS: Final = re.compile(r"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}")
+_YES: Final = frozenset({"YES", "Y", "JA", "J"})
 _SHOWN_SIZE: Final = 40
 """So much of what somebody typed is said back, in characters."""
 _COSE_TAGS: Final = (0xD2, 0xD8)
 
 
-def pair(
+def pair(  # noqa: PLR0913 - each is a prompt too
     papers: Path,
     *,
     label: str | None = None,
     address: str | None = None,
     former_key: Path | None = None,
+    test: bool | None = None,
+    door_open: bool = False,
     config: Path = DEFAULT_CONFIG,
     json: bool = False,
 ) -> int:
@@ -62,6 +71,9 @@ def pair(
             history. Asked for when it is left out.
         address: Bluetooth address of the lock, where more than one waits.
         former_key: The gateway's link key before the one that the new order names.
+        test: Try the bolt with the door open and the installer's phone, by the running daemon; asked for at a terminal
+            when it is left out.
+        door_open: The door stands open; asked for where the lock has no sensor that tells.
         config: The configuration file of the gateway.
         json: Print the result for machines.
     """
@@ -76,8 +88,11 @@ def pair(
             former_keys=None if former_key is None else KeyPair.from_private(key_in(former_key)),
         )
 
-    done = "paired. Now open the door once with your phone while it stands open"
-    return run_errand(prepare, config, done=done, as_json=json)
+    def after(loaded: Config, outcome: ErrandDocument) -> Document | None:
+        return try_bolt(loaded, outcome.lock_id, door_open=door_open) if _wants_test(test) else None
+
+    done = "paired. See that it opens: the same command with --test"
+    return run_errand(prepare, config, done=done, tried="paired, and the bolt moved", as_json=json, after=after)
 
 
 def decommission(order: Path, *, address: str | None = None, config: Path = DEFAULT_CONFIG, json: bool = False) -> int:
@@ -184,6 +199,34 @@ def content_of(path: Path, *, size_max: int, forbidden_mode: int = 0) -> bytes:
         return read_file(path, size_max=size_max, forbidden_mode=forbidden_mode)
     except FileProblem as problem:
         raise ProvisioningError([printable(f"{path}: {problem}")]) from None
+
+
+def try_bolt(config: Config, lock_id: str, *, door_open: bool) -> Document:
+    """Look on while the installer tries the bolt.
+
+    Raises:
+        GatewayError: it was not seen to move, or no daemon runs.
+    """
+    try:
+        client = ControlClient(config.control_path)
+    except ControlError:
+        raise TrialError(
+            TrialCode.NO_DAEMON,
+            "the lock is paired; the daemon serves the test: systemctl start gatewayd, then the same command again",
+        ) from None
+    with client:
+        trial = Trial(client, lock_id, tell=tell, is_open=lambda: _is_open(door_open), language=language_of(os.environ))
+        return asyncio.run(trial.run()).to_json()
+
+
+def _is_open(given: bool) -> bool:  # noqa: FBT001 - the flag itself
+    return given or ask("Does the door stand open? Type YES:", flag="--door-open").upper() in _YES
+
+
+def _wants_test(given: bool | None) -> bool:  # noqa: FBT001 - the flag itself
+    if given is not None or sys.stdin is None or not sys.stdin.isatty():
+        return bool(given)
+    return ask("Try the bolt now, with the door open and your phone? Type YES:", flag="--test").upper() in _YES
 
 
 def _address(text: str | None) -> str | None:

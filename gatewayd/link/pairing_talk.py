@@ -27,16 +27,27 @@ class CommissionCode(StrEnum):
     """Why an errand came to nothing."""
 
     NONE_HEARD = "pair.none_heard"
+    """No lock is in reach, or none at the address that was named."""
     NONE_WAITS = "pair.none_waits"
+    """Locks are heard, and none waits to be paired: press the install button."""
     SEVERAL_WAIT = "pair.several_wait"
+    """More than one waits: name it by its address."""
     NEIGHBOUR_NEARER = "pair.neighbour_nearer"
+    """One waits, and another is so much nearer that it may be the one in front of the installer."""
     OTHER_LOCK = "pair.other_lock"
+    """The lock that waits is not the one of the label."""
     WRONG_SECRET = "pair.wrong_secret"  # noqa: S105 - the name of a fault
+    """The secret of the label is not the lock's."""
     REFUSED = "pair.refused"
+    """The lock refuses the order, and says why."""
     LOST = "pair.link_lost"
+    """The lock went away in the middle: the same command again goes on."""
     UNPROVEN = "pair.unproven"
+    """The lock does not prove what it should: its papers are another lock's."""
     NOT_OURS = "pair.not_ours"
+    """No lock in reach proves to be the one of this gateway."""
     NO_LONGER_OURS = "pair.no_longer_ours"
+    """Another unit has the lock by a newer order, or the key before the new one was not named."""
 
 
 class CommissionError(GatewayError):

@@ -29,6 +29,7 @@ GATEWAY_CODES: Final = (
     ("gatewayd.store.faults", "StoreCode", "The store"),
     ("gatewayd.link.radio", "RadioCode", "The radio"),
     ("gatewayd.link.pairing_talk", "CommissionCode", "An installer's errand"),
+    ("gatewayd.cli.trial", "TrialCode", "The test movement after it"),
     ("gatewayd.uplink.seam", "BrokerCode", "The broker"),
     ("gatewayd.journal.receipts", "ReceiptRefusal", "Answers of the central log"),
     ("gatewayd.control.messages", "ControlCode", "The control socket"),
