@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from gatewayd.trust_keeper import TrustKeeper
 
 SETTLE_RETRY_S: Final = 60.0
-"""How often a store that does not answer is asked for open intents, in seconds."""
+"""How often a store that does not answer is asked for open intents, and which link is a lock's now, in seconds."""
 
 _log = structlog.get_logger()
 
@@ -197,10 +197,9 @@ class Door:
     async def _settle_lock(self, lock_id: bytes, owed: asyncio.Queue[tuple[_Intent, int]]) -> NoReturn:
         while True:
             intent, command_seq = await owed.get()
-            link = self._links.get(lock_id)
+            link = await self._ready_link(lock_id)
             if link is None:
                 continue  # it is ours no more: the intent stays open in the journal
-            await link.wait_ready()
             outcome = await link.query(command_seq)
             if not outcome.asked:
                 self._owe(intent, command_seq)
@@ -210,6 +209,15 @@ class Door:
                 await self._recorder.run(partial(self._conclude, intent=intent, outcome=outcome, late=True))
             except StoreError as error:
                 _log.error("store.unavailable", code=error.code, lock=intent.lock_id.hex())
+
+    async def _ready_link(self, lock_id: bytes) -> BoltMover | None:
+        """Wait for the link to a lock, whichever it then is: an installer's errand puts another in its place."""
+        while (link := self._links.get(lock_id)) is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SETTLE_RETRY_S):
+                    await link.wait_ready()
+                    return link
+        return None
 
     def _take_freshness(self, bundle: VerifiedBundle, submission: Submission) -> FreshnessFacts:
         freshness, learned_ms = bundle.command.freshness, None

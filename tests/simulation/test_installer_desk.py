@@ -13,6 +13,7 @@ from firmware_protocol.vocabulary import OfflineClass
 from gatewayd.control.messages import ControlCode, ControlError
 from gatewayd.errors import GatewayError
 from gatewayd.installer_desk import InstallerDesk
+from gatewayd.link.moves import INQUIRY_MS_MAX
 from gatewayd.link.pairing_talk import CommissionCode
 from gatewayd.overview import Overview
 from gatewayd.provisioning.papers import ProvisioningError
@@ -201,6 +202,35 @@ def test_a_newer_order_for_a_lock_of_ours_is_handed_over_while_the_daemon_runs(t
         assert ended.owner_epoch == world.lock.flash.values.owner_epoch == 2
         await asyncio.wait_for(house.links[world.home.lock_id].wait_ready(), 60)
         assert not house.base.suspicion.active
+        await world.kill_gateway()
+
+    run_virtual(story())
+
+
+def test_what_a_lock_owes_is_asked_of_it_over_the_link_that_an_errand_has_put_in_the_place_of_the_old(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        world = Stairwell(tmp_path, 87)
+        house, desk = await world.opened()
+        visiting = asyncio.create_task(world.visit(world.carer()))
+        while not world.mechanics.movements:
+            await asyncio.sleep(0.005)
+        world.radio.set_reachable(False)
+        await visiting
+        await asyncio.sleep(INQUIRY_MS_MAX / 1_000 + 1)  # whoever asked has heard that nobody knows
+        papers = document_of(world.papers(owner_epoch=1))
+        with pytest.raises(ProvisioningError, match="is held already"):
+            await desk.pair(papers, world.lock.keys.label.to_text(), None, world.told.append)
+        world.radio.set_reachable(True)
+        await asyncio.wait_for(house.links[world.home.lock_id].wait_ready(), 600)
+        await asyncio.sleep(120)
+        await world.settled()
+        outcomes = [event["data"] for event in world.events() if event["type"] == "carelock.command.outcome"]
+        assert [(each["code"], each["late"]) for each in outcomes] == [
+            (Code.MAY_HAVE_EXECUTED.dotted, False),
+            (Code.DONE.dotted, True),
+        ]
         await world.kill_gateway()
 
     run_virtual(story())
