@@ -20,6 +20,7 @@ from gatewayd.stopping import until_one_ends
 if TYPE_CHECKING:
     from firmware_protocol.hello import LockStatus
     from firmware_protocol.vocabulary import Parcel
+    from gatewayd.link.faults import LinkLost
     from gatewayd.link.lock_client import LockClient, Unasked
     from gatewayd.link.log_transfer import LogTransfer
     from gatewayd.link.ports import LinkLedger, LinkListener
@@ -126,7 +127,7 @@ class Attendance:
                     await self.state_due.wait()
             self.state_due.clear()
             if client.renewal_due:
-                await client.retire(SessionWornOut(Code.LINK_DOWN.dotted, "a new session is due"))
+                await self._retire(client, SessionWornOut(Code.LINK_DOWN.dotted, "a new session is due"))
             await self.read_state(client)
 
     async def _keep_young(self, client: LockClient) -> NoReturn:
@@ -162,10 +163,23 @@ class Attendance:
             async with asyncio.timeout((HURRIED_VISIT_MS_MIN if urgent else VISIT_MS_MIN) / 1_000):
                 await self._slots.wanted(self._lock_id, visited=False)
         await self._slots.wanted(self._lock_id, visited=True)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(HURRIED_VISIT_MS_MIN / 1_000):
-                await self._relay.until_quiet()
-        await client.retire(Relieved(Code.LINK_DOWN.dotted, "another lock's turn"))
+        await self._retire(client, Relieved(Code.LINK_DOWN.dotted, "another lock's turn"))
+
+    async def _retire(self, client: LockClient, reason: LinkLost) -> NoReturn:
+        """Give the connection up with nothing in flight, once no phone is being served, or after the longest visit.
+
+        A phone whose channel ends with the session would never hear how the movement went that it asked for.
+        """
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + HURRIED_VISIT_MS_MIN / 1_000
+        while True:
+            if not self._relay.is_quiet:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(end_s):
+                        await self._relay.until_quiet()
+                await self.read_state(client)  # values keep their order: with this answer the phone's have left
+            # Somebody may have come while something else had its turn on the link.
+            await client.retire(reason, unless=lambda: loop.time() < end_s and not self._relay.is_quiet)
 
     def _show_state(self, state: State, instant: Instant) -> None:
         self._listener.on_door_observed(

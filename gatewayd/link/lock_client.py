@@ -166,14 +166,17 @@ class LockClient:
         """Whether the session is old or nearly used up."""
         return self._carrier.renewal_due
 
-    async def retire(self, reason: LinkLost) -> NoReturn:
-        """End the link with nothing in flight; a movement that waits for its turn takes the next link.
+    async def retire(self, reason: LinkLost, *, unless: Callable[[], bool] = lambda: False) -> None:
+        """End the link with nothing in flight, `unless` it may not end any more when its turn has come.
+
+        A movement that waits for its turn takes the next link.
 
         Raises:
             LinkLost: `reason`, or what ended it before.
         """
         async with self._turn:
-            raise self._carrier.end(reason)
+            if not unless():
+                raise self._carrier.end(reason)
 
     # Requests. Each raises LinkLost when the link is over and RequestRefused when the lock says no.
 

@@ -98,6 +98,11 @@ class RelayChannels:
         self._story_count = 0
         self._errands: asyncio.Queue[tuple[_Phone, Courier | Delivery]] = asyncio.Queue(ERRAND_COUNT_MAX)
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no phone is being served."""
+        return self._quiet.is_set()
+
     async def until_quiet(self) -> None:
         """Wait until no phone is being served."""
         await self._quiet.wait()

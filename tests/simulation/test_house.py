@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
+from firmware_protocol import link_session
 from firmware_protocol.chains import make_bundle, parse_bundle
 from firmware_protocol.codes import Code
 from firmware_protocol.cose import kid_of
@@ -845,3 +846,22 @@ def test_a_door_of_another_gateway_in_the_store_is_refused(tmp_path: Path) -> No
         assert refused.value.code is Code.WRONG_AUDIENCE
 
     run_virtual(story())
+
+
+def test_the_renewal_of_a_session_waits_for_the_phone_that_is_at_the_door(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever moment of a visit the renewal falls due at, the carer hears how it went, or is told at once to wait."""
+    monkeypatch.setattr(link_session, "SESSION_AGE_MS_MAX", 30_000)  # a minute after the start its age is looked at
+
+    async def visit_at(moment_s: float) -> Code | None:
+        world = MemoryWorld(tmp_path, int(moment_s * 1_000))
+        async with world.gateway() as house:
+            await house.links[world.home.lock_id].wait_ready()
+            await asyncio.sleep(moment_s)
+            return (await world.visit(world.carer(offline_class=OfflineClass.RESPONDER))).final
+
+    ends = [run_virtual(visit_at(59.9 + step * 0.01)) for step in range(16)]
+    assert set(ends) == {Code.DONE, None}
+    assert ends[0] is Code.DONE
+    assert ends[-1] is None, "no visit met the renewal"
