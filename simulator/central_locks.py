@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 from firmware_protocol.codes import Code
 from firmware_protocol.errors import RemoteProtocolError
-from firmware_protocol.lock_log import LogPosition, verify_batch
+from firmware_protocol.lock_log import LogPosition, LogRecord, RecordType, verify_batch
 from firmware_protocol.signed import open_signed
 from firmware_protocol.statements import LogHead
 from simulator.central_store import AlarmRow, LockRecordRow
+from simulator.journal_leaf import INDEX_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,19 +58,30 @@ class LockBooks:
 
     def _take_record(self, leaf: Leaf, lock_id: bytes) -> None:
         log_id, record = _hex(leaf, "log_id"), _base64(leaf, "record")
+        seq = leaf.data.get("seq")
+        if not isinstance(seq, int):
+            raise RemoteProtocolError(Code.MALFORMED, "a record without a number")
+        held = self._store.lock_record(lock_id, log_id, seq) if 0 < seq <= INDEX_MAX else None
+        if held is not None and held.record == record and held.journal_id != leaf.log_id:
+            # A spare unit reads again what the dead one had read and nobody had signed for; its card may turn up later.
+            self._store.count("lock_records.repeated")
+            return
         last = self._store.last_lock_record(lock_id)
         if last is not None and last.log_id != log_id:
             if not self._is_ordered(lock_id):
                 self._alarm(leaf, "lock.log_restarted", f"log {log_id.hex()} after {last.log_id.hex()}")
             last = None
-        position = LogPosition.start(log_id)
-        if last is not None:
-            position = LogPosition(log_id=log_id, seq=last.seq, head=last.head)
-        seq = leaf.data.get("seq")
-        if not isinstance(seq, int):
-            raise RemoteProtocolError(Code.MALFORMED, "a record without a number")
+        position = _begins_with_its_owner(leaf, last, log_id, record, seq) or _position_after(last, log_id)
         _, after = verify_batch(position, from_seq=seq, previous=position.head, records=[record])
-        row = LockRecordRow(lock_id=lock_id, log_id=log_id, seq=after.seq, record=record, head=after.head)
+        row = LockRecordRow(
+            lock_id=lock_id,
+            log_id=log_id,
+            seq=after.seq,
+            record=record,
+            head=after.head,
+            gateway_id=leaf.gateway_id,
+            journal_id=leaf.log_id,
+        )
         self._store.add_lock_record(row)
         signed = self._store.lock_head(lock_id, log_id, after.seq)
         if signed is not None:
@@ -103,6 +115,26 @@ class LockBooks:
     def _alarm(self, leaf: Leaf, code: str, detail: str) -> None:
         subject = "unknown" if leaf.lock_id is None else leaf.lock_id.hex()
         self._store.raise_alarm(AlarmRow(gateway_id=leaf.gateway_id, code=code, subject=subject, detail=detail))
+
+
+def _position_after(last: LockRecordRow | None, log_id: bytes) -> LogPosition:
+    if last is None:
+        return LogPosition.start(log_id)
+    return LogPosition(log_id=log_id, seq=last.seq, head=last.head)
+
+
+def _begins_with_its_owner(
+    leaf: Leaf, last: LockRecordRow | None, log_id: bytes, record: bytes, seq: int
+) -> LogPosition | None:
+    """Return where the log goes on at a new home: with the OWNER record, whatever the lock wrote while it was nobody's.
+
+    No gateway may read that, so no hash here leads to it: the leaf states the one that does, and the lock's next signed
+    head shows whether it is true. A gateway that tells this lock's log already has no such excuse for a hole.
+    """
+    is_new_here = last is None or (seq > last.seq + 1 and leaf.gateway_id != last.gateway_id)
+    if seq < 1 or not is_new_here or LogRecord.from_bytes(record).type is not RecordType.OWNER:
+        return None
+    return LogPosition(log_id=log_id, seq=seq - 1, head=_hex(leaf, "previous"))
 
 
 _ALARM_FOR: Final = {

@@ -26,7 +26,8 @@ CREATE TABLE IF NOT EXISTS receipts (
   number INTEGER PRIMARY KEY, gateway BLOB NOT NULL, log BLOB NOT NULL, size INTEGER NOT NULL, note BLOB NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS lock_records (
-  lock BLOB, log BLOB, seq INTEGER, record BLOB NOT NULL, head BLOB NOT NULL, PRIMARY KEY (lock, log, seq)
+  lock BLOB, log BLOB, seq INTEGER, record BLOB NOT NULL, head BLOB NOT NULL,
+  gateway BLOB NOT NULL, journal BLOB NOT NULL, PRIMARY KEY (lock, log, seq)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS lock_heads (
   lock BLOB, log BLOB, seq INTEGER, head BLOB NOT NULL, PRIMARY KEY (lock, log, seq)
@@ -64,6 +65,10 @@ class LockRecordRow:
     seq: int
     record: bytes
     head: bytes
+    gateway_id: bytes
+    """Who told it first."""
+    journal_id: bytes
+    """The log in which it was told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,27 +230,36 @@ class CentralStore:
     def add_lock_record(self, row: LockRecordRow) -> None:
         """Keep a record that continues its chain."""
         self._sql.execute(
-            "INSERT INTO lock_records VALUES (?, ?, ?, ?, ?)", (row.lock_id, row.log_id, row.seq, row.record, row.head)
+            "INSERT INTO lock_records VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (row.lock_id, row.log_id, row.seq, row.record, row.head, row.gateway_id, row.journal_id),
         )
 
     def lock_record(self, lock_id: bytes, log_id: bytes, seq: int) -> LockRecordRow | None:
         """Return one record, or None where it is not held."""
-        found = self._sql.execute(
-            "SELECT record, head FROM lock_records WHERE lock = ? AND log = ? AND seq = ?", (lock_id, log_id, seq)
-        ).fetchone()
-        if found is None:
-            return None
-        return LockRecordRow(lock_id=lock_id, log_id=log_id, seq=seq, record=found[0], head=found[1])
+        return self._lock_record("lock = ? AND log = ? AND seq = ?", lock_id, log_id, seq)
 
     def last_lock_record(self, lock_id: bytes) -> LockRecordRow | None:
         """Return the newest record of this lock, of whichever log it writes now; None before any."""
-        found = self._sql.execute(
-            "SELECT log, seq, record, head FROM lock_records WHERE lock = ? ORDER BY rowid DESC LIMIT 1", (lock_id,)
+        return self._lock_record("lock = ? ORDER BY rowid DESC LIMIT 1", lock_id)
+
+    def _lock_record(self, where: str, *values: bytes | int) -> LockRecordRow | None:
+        columns = "lock, log, seq, record, head, gateway, journal"
+        found: tuple[bytes, bytes, int, bytes, bytes, bytes, bytes] | None = self._sql.execute(
+            f"SELECT {columns} FROM lock_records WHERE {where}",  # noqa: S608 - constants
+            values,
         ).fetchone()
         if found is None:
             return None
-        log_id, seq, record, head = found
-        return LockRecordRow(lock_id=lock_id, log_id=log_id, seq=seq, record=record, head=head)
+        lock_id, log_id, seq, record, head, gateway_id, journal_id = found
+        return LockRecordRow(
+            lock_id=lock_id,
+            log_id=log_id,
+            seq=seq,
+            record=record,
+            head=head,
+            gateway_id=gateway_id,
+            journal_id=journal_id,
+        )
 
     def add_lock_head(self, lock_id: bytes, log_id: bytes, seq: int, head: bytes) -> None:
         """Keep what the lock has signed: its chain's hash up to `seq`."""

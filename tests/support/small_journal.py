@@ -68,12 +68,14 @@ class SmallLockLog:
         return record
 
     def event(self, kind: RecordType) -> LockRecorded:
+        previous = self.position.head
         record = self.record(kind)
         return LockRecorded(
             lock_id=self.home.lock_id,
             log_id=self.position.log_id.hex(),
             seq=self.position.seq,
             record=record,
+            previous=previous,
             kind=kind.name,
             up_s=1,
             boot=1,

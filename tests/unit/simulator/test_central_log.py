@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,8 +33,12 @@ class Centre:
     def __post_init__(self) -> None:
         self.home: Home = self.office.home("home-1")
         self.key = self.office.role_keys[Role.RECEIPT]
+        self.next_home: Home = replace(self.office.home("home-2"), lock_log_key=self.home.lock_log_key)
+        """Another gateway, to which the lock of the first may move."""
         directory = Directory(
-            gateway_keys={self.home.gateway_id: bytes(self.home.gateway_signing_key.verify_key)},
+            gateway_keys={
+                home.gateway_id: bytes(home.gateway_signing_key.verify_key) for home in (self.home, self.next_home)
+            },
             lock_log_keys={self.home.lock_id: bytes(self.home.lock_log_key.verify_key)},
         )
         self.log = CentralLog(store=self.store, directory=directory, receipt_key=self.key)
@@ -374,3 +378,85 @@ def test_a_decommission_order_explains_one_new_log_of_its_lock_and_no_second_one
         centre.checkpoint(journal.checkpoint())
         alarms.append(list(centre.alarms))
     assert alarms == [[], [], ["lock.log_restarted"]]
+
+
+def take_from(centre: Centre, journal: SmallJournal) -> None:
+    gateway_id = journal.home.gateway_id
+    for leaf in journal.leaves:
+        centre.log.take_entry(gateway_id, leaf, NOW)
+    centre.log.take_checkpoint(gateway_id, journal.checkpoint(), NOW)
+
+
+def test_the_log_of_a_lock_that_is_paired_begins_with_its_owner(centre: Centre) -> None:
+    journal, lock = SmallJournal(centre.home), SmallLockLog(centre.home)
+    lock.record(RecordType.BOOT)
+    for kind in (RecordType.OWNER, RecordType.DOOR_OPENED):
+        journal.append(lock.event(kind))
+    journal.append(lock.head())
+    take(centre, journal)
+    assert centre.alarms == []
+    assert centre.store.lock_record(centre.home.lock_id, lock.position.log_id, 1) is None
+    last = centre.store.last_lock_record(centre.home.lock_id)
+    assert last is not None
+    assert (last.seq, last.head) == (3, lock.position.head)
+
+
+def test_what_a_lock_wrote_between_two_homes_is_missed_by_nobody(centre: Centre) -> None:
+    journal, lock = journal_of(centre, RecordType.OWNER, RecordType.RELEASED)
+    take(centre, journal)
+    lock.record(RecordType.BOOT)
+    there = SmallJournal(centre.next_home)
+    there.append(lock.event(RecordType.OWNER))
+    there.append(lock.head())
+    take_from(centre, there)
+    assert centre.alarms == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "moves"),
+    [
+        pytest.param(RecordType.DOOR_OPENED, True, id="not at an owner"),
+        pytest.param(RecordType.OWNER, False, id="by the gateway that tells the log already"),
+    ],
+)
+def test_attack_a_hole_is_not_hidden_behind_a_move(centre: Centre, kind: RecordType, *, moves: bool) -> None:
+    journal, lock = journal_of(centre, RecordType.OWNER)
+    take(centre, journal)
+    lock.record(RecordType.DOOR_OPENED)
+    there = SmallJournal(centre.next_home if moves else centre.home, log_id=bytes(16))
+    there.append(lock.event(kind))
+    take_from(centre, there)
+    assert "lock.gap" in centre.alarms
+
+
+def test_attack_a_false_beginning_shows_by_the_next_signed_head(centre: Centre) -> None:
+    journal, lock = SmallJournal(centre.home), SmallLockLog(centre.home)
+    lock.record(RecordType.BOOT)
+    journal.append(lock.event(RecordType.OWNER).model_copy(update={"previous": bytes(32).hex()}))
+    journal.append(lock.head())
+    take(centre, journal)
+    assert centre.alarms == ["lock.altered"]
+
+
+def test_a_spare_unit_may_tell_again_what_the_dead_one_had_told(centre: Centre) -> None:
+    journal, lock = SmallJournal(centre.home), SmallLockLog(centre.home)
+    events = [lock.event(RecordType.BOOT), lock.event(RecordType.DOOR_OPENED)]
+    spare = SmallJournal(centre.home, log_id=bytes(16))
+    for event in events:
+        journal.append(event)
+        spare.append(event)
+    spare.append(lock.event(RecordType.DOOR_CLOSED))
+    take(centre, journal)
+    take_from(centre, spare)
+    assert centre.alarms == ["log.replaced"]
+    assert centre.store.counts()["lock_records.repeated"] == len(events)
+
+
+def test_attack_a_spare_unit_tells_it_otherwise(centre: Centre) -> None:
+    journal, lock = SmallJournal(centre.home), SmallLockLog(centre.home)
+    journal.append(lock.event(RecordType.DOOR_OPENED))
+    spare = SmallJournal(centre.home, log_id=bytes(16))
+    spare.append(SmallLockLog(centre.home).event(RecordType.DOOR_CLOSED))
+    take(centre, journal)
+    take_from(centre, spare)
+    assert centre.alarms == ["log.replaced", "lock.repeated"]
