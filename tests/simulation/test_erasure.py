@@ -103,7 +103,7 @@ def test_attack_words_that_were_erased_do_not_come_back_over_the_broker(tmp_path
         kept = world.central_store.leaves(held.gateway_id, held.log_id)  # by a broker that forgets nothing
         erase(world.central_store, "anna-of-the-north", utc_s=world.utc_s())
         for leaf in kept:
-            world.central.take_entry(held.gateway_id, leaf, world._now())  # noqa: SLF001 - its clock
+            world.central.take_entry(held.gateway_id, leaf, world.central_now())
         assert b"anna-of-the-north" not in world.central_bytes()
         assert (problems(world.central_store), world.central_store.alarms()) == ([], ())
 

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from firmware_protocol.codes import Code
 from firmware_protocol.lock_log import LogRecord, RecordType
 from firmware_protocol.noise import KeyPair
-from firmware_protocol.vocabulary import OfflineClass
 from gatewayd.errors import GatewayError
 from gatewayd.link.pairing_talk import CommissionCode, CommissionError
 from gatewayd.link.radio import RadioError
@@ -379,75 +377,5 @@ def test_a_power_cut_of_the_lock_in_a_decommission(tmp_path: Path, kept_size: in
         await through_the_locks_cuts(world, world.release, 2, kept_size)
         assert (await world.release()).was_done
         assert world.lock.flash.values.gateway_id == b""
-
-    run_virtual(story())
-
-
-# --------------------------------------------------------------------------------------------------- the whole life
-
-
-@pytest.mark.parametrize("day_count", [1, pytest.param(21, marks=pytest.mark.soak)])
-def test_a_whole_life(tmp_path: Path, day_count: int) -> None:
-    """Paired offline, carers at the door, the gateway dead for a day, new keys, taken down, in another home."""
-
-    async def story() -> None:
-        world = LifeWorld(tmp_path, 30)
-        await world.pair()
-
-        # Days with no internet: responders come and go by the gateway's word.
-        world.disconnect_central()
-        await world.start_gateway()
-        assert world.house is not None
-        await world.house.links[world.home.lock_id].wait_ready()
-        opened = 0
-        for _day in range(day_count):
-            carer = world.carer("anna", offline_class=OfflineClass.RESPONDER)
-            assert (await world.visit(carer)).final is Code.DONE
-            opened += 1
-            world.relock()
-            await asyncio.sleep(86_400)
-        stranger = world.office.carer(world.home, "nobody", "eve", now_s=world.utc_s(), grant=world.carer("eve").grant)
-        assert (await world.visit(stranger)).denied
-        assert len(world.command_movements) == opened
-
-        # The gateway is dead for a day: the lock decides alone, and refuses the stranger too.
-        await world.kill_gateway()
-        await asyncio.sleep(3_600)
-        night = await world.visit(world.carer("bo", offline_class=OfflineClass.RESPONDER))
-        assert night.final is Code.DONE
-        opened += 1
-        world.relock()
-        assert (await world.visit(stranger)).denied
-        await asyncio.sleep(82_800)
-
-        # Back with new keys: the old ones may be on a card that somebody took.
-        former = world.link_keys
-        world.link_keys = NEW_LINK
-        world.door = world.office.door(world.home, gateway_link_key=NEW_LINK.public)
-        await world.pair(world.papers(owner_epoch=2), former=former)
-        world.connect_central()
-        await world.start_gateway()
-        await world.settled()
-        assert (await world.visit(world.carer("cia", offline_class=OfflineClass.RESPONDER))).final is Code.DONE
-        opened += 1
-        world.relock()
-        await world.settled()
-        assert len(world.command_movements) == opened
-
-        # Every record of the lock's first home is at the central log once, in order.
-        told = [event["data"]["seq"] for event in world.events() if event["type"].endswith("lock.recorded")]
-        assert told == list(range(told[0], told[0] + len(told)))
-        results = [event for event in world.events() if event["data"].get("kind") == "command_result"]
-        assert len(results) == opened
-        await world.stop_gateway()
-
-        # Taken down, and paired in another home, which sees nothing of the first.
-        await world.release(owner_epoch=3)
-        released_seq = world.lock.flash.last_seq
-        world.move_to(world.office.home("home-2"))
-        await world.pair(world.papers(owner_epoch=4))
-        assert world.lock.flash.values.owner_seq > released_seq
-        assert world.lock.flash.values.gateway_id == world.home.gateway_id
-        assert len(world.command_movements) == opened
 
     run_virtual(story())

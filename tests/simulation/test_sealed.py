@@ -83,7 +83,7 @@ def test_attack_an_entry_sealed_by_somebody_else_or_altered_on_the_way_is_no_ent
         forged = Sealer(bytes(PrivateKey(bytes(32)).public_key), topics=world.topics, log_id=bytes(16))(0, b"{}")
         sealed = Sealer(bytes(KEY.public_key), topics=world.topics, log_id=bytes(16))(0, b"not a leaf")
         for payload in (forged, sealed, sealed.replace(b'"data_base64":"', b'"data_base64":"AAAA')):
-            world.central.take_entry(world.home.gateway_id, payload, world._now())  # noqa: SLF001 - its clock
+            world.central.take_entry(world.home.gateway_id, payload, world.central_now())
         ((code, count),) = [(alarm.code, alarm.count) for alarm in world.central_store.alarms()]
         assert (code, count) == ("entry.unreadable", 3)
 

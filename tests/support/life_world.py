@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
+from firmware_protocol.cose import id_of
+from firmware_protocol.topics import Topics
+from firmware_protocol.vocabulary import Action
 from gatewayd.identity import Identity
 from gatewayd.provisioning.installation import Outcome, Site, pair_lock, release_lock
 from gatewayd.provisioning.papers import Papers
 from gatewayd.store.locks import load_lock_homes
 from gatewayd.store.store import Store
+from simulator.central_log import Directory
+from simulator.demo_stage import command_in
 from simulator.flash import Flash
 from simulator.flash_media import FragileMedium, MemoryMedium
 from simulator.lock import SimulatedLock
 from simulator.seams import LoopScheduler
 from tests.support.inline_executor import InlineExecutor
+from tests.support.memory_radio import ADDRESS
 from tests.support.memory_world import NOW_S, PROVIDER, MemoryWorld
+from tests.support.tape import Tape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from firmware_protocol.noise import KeyPair
     from firmware_protocol.pairing import LockLabel
+    from gatewayd.link.radio import SurveyingRadio
     from gatewayd.store.database import Transaction
-    from simulator.office import Home
+    from simulator.office import Holder, Home
 
 T = TypeVar("T")
 
@@ -73,6 +83,10 @@ class LifeWorld(MemoryWorld):
         self.store_folder = folder
         self.link_keys: KeyPair = self.home.gateway_link_keys
         self.said: list[str] = []
+        self.tape = Tape(self.lock)
+        """What an eavesdropper has of the link."""
+        self.signed: dict[bytes, float] = {}
+        """When somebody who may has signed which command, by its id, in seconds of the loop."""
         self.in_hand: Papers | None = None
         """What the installer has brought: the same at each try."""
         self.on_cut: Callable[[], None] = lambda: None
@@ -83,12 +97,33 @@ class LifeWorld(MemoryWorld):
         """The gateway's keys, whichever of its link keys it has now."""
         return Identity(signing_key=self.home.gateway_signing_key, link_keys=self.link_keys)
 
+    @asynccontextmanager
+    async def on_air(self) -> AsyncIterator[Self]:
+        """Let lock, gateways and phones have radios for the length of a block."""
+        self.radio.locks[ADDRESS].handler = self.tape
+        yield self
+
+    def stranger_radio(self) -> SurveyingRadio:
+        """Return a radio that is not the gateway's."""
+        return self.radio
+
+    async def put_on_air(self, lock: SimulatedLock, address: str) -> None:
+        """Let another lock advertise."""
+        lock.attach_beacon(self.radio.add(lock, address))
+
     def move_to(self, home: Home) -> None:
         """Let another gateway, with a store of its own, be the one of this world."""
         self.home = replace(home, lock_log_key=self.home.lock_log_key, lock_link_keys=self.home.lock_link_keys)
         self.link_keys = self.home.gateway_link_keys
         self.door = self.office.door(self.home)
+        self.topics = Topics.of(home.gateway_id)
         self.store_path = self.store_folder / f"{home.label}.sqlite"
+
+    def replace_unit(self, link_keys: KeyPair) -> None:
+        """Let a spare unit with a fresh store and this link key stand where the gateway stood."""
+        self.link_keys = link_keys
+        self.door = self.office.door(self.home, gateway_link_key=link_keys.public)
+        self.store_path = self.store_folder / f"{self.home.label}-spare.sqlite"
 
     def papers(self, *, owner_epoch: int = 1, life_s: int = 86_400, home: Home | None = None) -> Papers:
         """Return what the office gives an installer."""
@@ -97,7 +132,7 @@ class LifeWorld(MemoryWorld):
         return Papers.model_construct(
             keyset=self.keyset,
             authorities=(self.office.authority(home, PROVIDER, now_s=NOW_S),),
-            state=self.office.state(home, now_s=now_s, seq=1 + (now_s - NOW_S) // 60),
+            state=self.fresh_state(home),
             doors=(self.office.door(home, gateway_link_key=self.link_keys.public),),
             pairing_orders=(
                 self.office.pairing_order(
@@ -109,6 +144,11 @@ class LifeWorld(MemoryWorld):
                 ),
             ),
         )
+
+    def fresh_state(self, home: Home | None = None) -> bytes:
+        """Return the AuthorityState of this minute."""
+        now_s = self.utc_s()
+        return self.office.state(home or self.home, now_s=now_s, seq=1 + (now_s - NOW_S) // 60)
 
     async def pair(
         self,
@@ -140,6 +180,12 @@ class LifeWorld(MemoryWorld):
         await store.close()
         return len(homes)
 
+    def unlock_bundle(self, holder: Holder, challenge: bytes, *, action: Action = Action.UNLOCK) -> bytes:
+        """See `MemoryWorld.unlock_bundle`; this one is noted."""
+        bundle = super().unlock_bundle(holder, challenge, action=action)
+        self.signed[command_in(bundle).command_id] = asyncio.get_running_loop().time()
+        return bundle
+
     async def _errand(self, errand: Callable[[Site], object], cut_at: int | None, *, after: bool) -> Outcome:
         if not self.store_path.exists():
             await self.make_store()
@@ -148,7 +194,7 @@ class LifeWorld(MemoryWorld):
         try:
             site = Site(
                 store=self.cut,  # type: ignore[arg-type]  # it is one, with a fault
-                radio=self.radio,
+                radio=self.gateway_radio(),
                 identity=self.identity,
                 roots=self.office.root_public_keys,
                 clock=self.clock,
@@ -158,8 +204,15 @@ class LifeWorld(MemoryWorld):
             )
             return await errand(site)  # type: ignore[misc,no-any-return]  # every errand is awaitable
         finally:
-            self.radio.drop_link()
+            await self.lose_radio()
             await store.close()
+
+    def _directory(self) -> Directory:
+        gateways = [home.gateway_signing_key.verify_key for home in (self.home, self.office.home("home-2"))]
+        return Directory(
+            gateway_keys={id_of(bytes(key)): bytes(key) for key in gateways},
+            lock_log_keys={self.home.lock_id: bytes(self.home.lock_log_key.verify_key)},
+        )
 
     def _lock(self) -> SimulatedLock:
         return SimulatedLock(

@@ -23,13 +23,14 @@ class MemoryLink:
         delay_ms: Callable[[], float],
         on_value: Callable[[bytes], None],
         on_gone: Callable[[], None],
+        values: ValueQueue,
     ) -> None:
         self.value_size_max = value_size_max
         self.pipe = MemoryPipe(self)
         self._delay_ms = delay_ms
         self._on_value = on_value
         self._on_gone = on_gone
-        self._values = ValueQueue()
+        self._values = values
         self._to_lock = Flight(delay_ms, self._on_arrival)
         self._from_lock = Flight(delay_ms, self._on_notification)
         self._open = True
@@ -93,6 +94,17 @@ class MemoryLink:
     def _on_notification(self, value: bytes) -> None:
         if self._open and not self.silent and not self._values.put(value):
             self.drop()
+
+
+class PhoneQueue(ValueQueue):
+    """What a phone has received; it takes what comes, as much as a visit may carry."""
+
+    def put(self, value: bytes) -> bool:
+        """See `ValueQueue.put`; nothing overflows."""
+        if not self._ended:
+            self._values.append(value)
+            self._changed.set()
+        return True
 
 
 class MemoryPipe:

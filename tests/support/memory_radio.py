@@ -12,7 +12,8 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
 from gatewayd.link.radio import LockLink, RadioCode, RadioError, RadioUnavailable, Rung, Sighting
-from tests.support.memory_link import MemoryLink
+from gatewayd.link.value_queue import ValueQueue
+from tests.support.memory_link import MemoryLink, PhoneQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -260,7 +261,7 @@ class MemoryRadio:
             del lock.phones[channel]
             lock.handler.phone_disconnected(channel)
 
-        link = self._link(lambda value: lock.handler.phone_value(channel, value), on_gone)
+        link = self._link(lambda value: lock.handler.phone_value(channel, value), on_gone, PhoneQueue())
         lock.phones[channel] = link
         lock.handler.phone_connected(channel, link.pipe)
         return link
@@ -359,9 +360,15 @@ class MemoryRadio:
             self._returned = None
         self._note_change()
 
-    def _link(self, on_value: Callable[[bytes], None], on_gone: Callable[[], None]) -> MemoryLink:
+    def _link(
+        self, on_value: Callable[[bytes], None], on_gone: Callable[[], None], values: ValueQueue | None = None
+    ) -> MemoryLink:
         return MemoryLink(
-            value_size_max=self._value_size_max, delay_ms=self._delay_ms, on_value=on_value, on_gone=on_gone
+            value_size_max=self._value_size_max,
+            delay_ms=self._delay_ms,
+            on_value=on_value,
+            on_gone=on_gone,
+            values=values or ValueQueue(),
         )
 
     def _delay_ms(self) -> float:

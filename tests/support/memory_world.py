@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 
     from nacl.public import PrivateKey
 
+    from gatewayd.link.radio import SurveyingRadio
+    from simulator.phone import LockLink as PhoneLink
     from simulator.phone import Visit
 
 NOW_S: Final = 1_800_000_000
@@ -88,10 +90,7 @@ class MemoryWorld:
         self.central_store = CentralStore()
         self.central = CentralLog(
             store=self.central_store,
-            directory=Directory(
-                gateway_keys={self.home.gateway_id: bytes(self.home.gateway_signing_key.verify_key)},
-                lock_log_keys={self.home.lock_id: bytes(self.home.lock_log_key.verify_key)},
-            ),
+            directory=self._directory(),
             receipt_key=self.office.role_keys[Role.RECEIPT],
             unsealing_key=unsealing_key,
         )
@@ -110,6 +109,23 @@ class MemoryWorld:
     def utc_s(self) -> int:
         """The true time."""
         return NOW_S + int(asyncio.get_running_loop().time()) - START_S
+
+    # The radio: a world on another rung has another one.
+
+    link_faults: tuple[type[Exception], ...] = (RadioError,)
+    """What the phones' links raise when they are gone."""
+
+    def gateway_radio(self) -> SurveyingRadio:
+        """Return the radio of a program that starts on the gateway."""
+        return self.radio
+
+    async def lose_radio(self) -> None:
+        """End that radio with its program, which gets no last word."""
+        self.radio.drop_link()
+
+    async def connect_phone(self) -> PhoneLink:
+        """Connect a phone to the lock."""
+        return self.radio.connect_phone()
 
     # The gateway.
 
@@ -169,7 +185,7 @@ class MemoryWorld:
         self._store = Store.open(self.store_path, executor=InlineExecutor(), vfs=self.disk.name)
         seams = Seams(
             store=self._store,
-            radio=self.radio,
+            radio=self.gateway_radio(),
             broker=self.broker.client("gateway"),
             clock=self.clock,
             entropy=self.entropy,
@@ -191,6 +207,7 @@ class MemoryWorld:
         self._stop.set()
         if self._running is not None:
             await self._running
+        await self.lose_radio()
         await self._leave()
 
     async def kill_gateway(self) -> None:
@@ -199,7 +216,7 @@ class MemoryWorld:
             self._running.cancel()
             with suppress(asyncio.CancelledError):
                 await self._running
-        self.radio.drop_link()
+        await self.lose_radio()
         self.broker.drop("gateway")
         await self._leave()
 
@@ -266,9 +283,9 @@ class MemoryWorld:
         phone = Phone(
             door=verify_door(self.door, keyset=verify_keyset(self.keyset, roots=self.office.root_public_keys)),
             new_ephemeral=lambda: KeyPair.from_private(self.entropy.token(32)),
-            link_faults=(RadioError,),
+            link_faults=self.link_faults,
         )
-        return await phone.visit(self.radio.connect_phone(), make_bundle)  # type: ignore[arg-type]  # forwarded
+        return await phone.visit(await self.connect_phone(), make_bundle)  # type: ignore[arg-type]  # forwarded
 
     async def ask_info(self) -> GatewayInfo:
         """Ask the gateway where it stands, as the alarm centre does."""
@@ -379,6 +396,12 @@ class MemoryWorld:
         """Everything that was seen, as one hash."""
         return hashlib.sha256("\n".join(self.trace).encode()).hexdigest()
 
+    def _directory(self) -> Directory:
+        return Directory(
+            gateway_keys={self.home.gateway_id: bytes(self.home.gateway_signing_key.verify_key)},
+            lock_log_keys={self.home.lock_id: bytes(self.home.lock_log_key.verify_key)},
+        )
+
     def _lock(self) -> SimulatedLock:
         keys = LockKeys(
             name="home-1",
@@ -409,8 +432,8 @@ class MemoryWorld:
 
     def connect_central(self) -> None:
         """Let the central log listen."""
-        self.broker.listen(self.topics.log_entries, self._take_entry)
-        self.broker.listen(self.topics.log_checkpoint, self._take_checkpoint)
+        self.broker.listen("carelock/v1/+/log/entries", self._take_entry)
+        self.broker.listen("carelock/v1/+/log/checkpoint", self._take_checkpoint)
 
     def disconnect_central(self) -> None:
         """Let the central log hear nothing."""
@@ -427,15 +450,22 @@ class MemoryWorld:
         self.answers.append(RelayAnswer.from_bytes(message.payload))
 
     def _take_entry(self, message: Incoming) -> None:
-        self._reply(self.central.take_entry(self.home.gateway_id, message.payload, self._now()))
+        gateway_id = _gateway_of(message.topic)
+        self._reply(gateway_id, self.central.take_entry(gateway_id, message.payload, self.central_now()))
 
     def _take_checkpoint(self, message: Incoming) -> None:
-        self._reply(self.central.take_checkpoint(self.home.gateway_id, message.payload, self._now()))
+        gateway_id = _gateway_of(message.topic)
+        self._reply(gateway_id, self.central.take_checkpoint(gateway_id, message.payload, self.central_now()))
 
-    def _reply(self, answer: bytes | None) -> None:
+    def _reply(self, gateway_id: bytes, answer: bytes | None) -> None:
         if answer is not None:
             # After a turn of the loop: a central log is a process of its own.
-            asyncio.get_running_loop().call_later(0.005, self.send, self.topics.log_receipt, answer)
+            asyncio.get_running_loop().call_later(0.005, self.send, Topics.of(gateway_id).log_receipt, answer)
 
-    def _now(self) -> Now:
+    def central_now(self) -> Now:
+        """Read the clocks of the central log."""
         return Now(utc_s=self.utc_s(), monotonic_ms=int(asyncio.get_running_loop().time() * 1_000))
+
+
+def _gateway_of(topic: str) -> bytes:
+    return bytes.fromhex(topic.split("/")[2])

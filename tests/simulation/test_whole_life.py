@@ -1,0 +1,294 @@
+"""A lock's whole life, told once and lived on two radios: in memory, and over Bumble through bleak; in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+import pytest
+import structlog
+from nacl.public import PrivateKey
+
+from firmware_protocol.checkpoint import Checkpoint, origin_of, sign_checkpoint
+from firmware_protocol.codes import Code
+from firmware_protocol.merkle import Frontier, leaf_hash
+from firmware_protocol.noise import KeyPair
+from firmware_protocol.vocabulary import OfflineClass, Parcel, Tier
+from gatewayd.provisioning.backup import check_order, seal, unseal
+from gatewayd.provisioning.papers import ProvisioningError
+from gatewayd.store.log import read_log
+from simulator.demo_audit import RECORDED
+from simulator.demo_stage import command_in
+from tests.support.bumble_life import BumbleLife
+from tests.support.courier_phone import CourierPhone
+from tests.support.intruders import FormerOwner, Intruders, former_carer
+from tests.support.life_laws import Account, LawKeeper, all_leaves, audit
+from tests.support.life_world import LifeWorld
+from tests.support.virtual_loop import run_virtual
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from simulator.office import Holder
+
+RECOVERY: Final = PrivateKey(bytes([4]) * 32)
+"""The office's, for backups."""
+SPARE_LINK: Final = KeyPair.from_private(bytes([88]) * 32)
+"""The spare unit's own key."""
+DAY_COUNT: Final = 21
+DAY_S: Final = 86_400
+SHORT_DAY_S: Final = 3_600
+SHORT: Final = pytest.mark.timeout(600)
+WEEKS: Final = (pytest.mark.soak, pytest.mark.timeout(1_800))
+STAGE_COUNT: Final = 7
+ATTEMPT_COUNT: Final = 9
+COURIER_DAYS: Final = 3
+"""So often a phone with coverage carries rights and time in, and the journal out."""
+RESPONDER: Final = OfflineClass.RESPONDER
+
+
+class Life:
+    """The story; whoever moves or tries to move the bolt does it here."""
+
+    def __init__(self, world: LifeWorld, *, day_s: int) -> None:
+        self.world = world
+        self.day_s = day_s
+        self.keeper = LawKeeper(world)
+        self.intruders = Intruders(world)
+        self.opened: list[tuple[bytes, Code]] = []
+        """Every command of somebody who may, and how it ended."""
+
+    async def run(self) -> None:
+        """Live it."""
+        await self.intruders.come()
+        await self.stage("from the factory")
+        await self.pair_offline()
+        await self.stage("paired")
+        await self.three_weeks_of_carers()
+        await self.stage("after three weeks")
+        sealed = self.back_up()
+        dead_card = await self.gateway_dies_for_a_day()
+        await self.restore_on_a_spare_unit(sealed)
+        await self.stage("restored")
+        self.read_the_dead_card(dead_card)
+        await self.lock_moves_to_another_home()
+        await self.stage("moved")
+        await self.decommission()
+        await self.stage("decommissioned")
+        account = Account(
+            opened=self.opened,
+            alone=self.keeper.alone,
+            refused=self.intruders.refused,
+            refused_alone=self.intruders.refused_alone,
+        )
+        audit(self.world, account, alarms=["log.replaced"])
+
+    async def stage(self, name: str) -> None:
+        """Everybody who may not tries, and no law is broken by it."""
+        await self.intruders.try_everything(name)
+        self.keeper.check(name)
+
+    # People who may.
+
+    async def opens(self, holder: Holder) -> None:
+        """Let a carer in, and lock behind them by hand."""
+        bundles: list[bytes] = []
+
+        def make(challenge: bytes) -> bytes:
+            bundles.append(self.world.unlock_bundle(holder, challenge))
+            return bundles[-1]
+
+        visit = await self.world.visit_with(make)
+        assert visit.final is Code.DONE, visit
+        self.opened.append((command_in(bundles[-1]).command_id, visit.final))
+        self.intruders.recorded.append(bundles[-1])
+        self.world.relock()
+        await asyncio.sleep(5)
+
+    async def carries(self, holder: Holder) -> None:
+        """Let a carer with coverage at the door in, who carries journal and receipt, rights and time."""
+        world = self.world
+        phone = await CourierPhone.come(world)
+        assert await phone.ask(holder) is Code.PERMITTED
+        self.opened.append((list(world.signed)[-1], Code.DONE))
+        gateway_id = world.home.gateway_id
+        for _ in range(3):
+            (note,) = await phone.fetch(Parcel.CHECKPOINT)
+            for leaf in await phone.fetch(Parcel.ENTRY, held_size(world)):
+                world.central.take_entry(gateway_id, leaf, world.central_now())
+            answer = world.central.take_checkpoint(gateway_id, note, world.central_now())
+            assert answer is not None
+            await phone.bring(Parcel.RECEIPT, answer)
+        assert await phone.bring(Parcel.STATE, world.fresh_state()) is Code.DONE
+        await phone.leave()
+        await asyncio.sleep(5)
+        world.relock()
+        await asyncio.sleep(5)
+        assert world.house is not None
+        assert world.house.statements.tier() is Tier.FRESH
+
+    # The stages.
+
+    async def pair_offline(self) -> None:
+        """Pair the lock, where nothing reaches the internet."""
+        self.world.broker.stop()
+        outcome = await self.world.pair()
+        assert (outcome.owner_epoch, outcome.was_done) == (1, False)
+        await self.start()
+
+    async def three_weeks_of_carers(self) -> None:
+        """Carers come every day; what a day is long in between, `day_s` says."""
+        for day in range(DAY_COUNT):
+            if day % COURIER_DAYS == 1:
+                await self.carries(self.world.carer("cia", offline_class=RESPONDER))
+            await self.opens(self.world.carer("anna", offline_class=RESPONDER))
+            if day:
+                await self.opens(self.world.carer("bo"))
+            await asyncio.sleep(self.day_s)
+
+    def back_up(self) -> bytes:
+        """Seal the gateway's keys for the office."""
+        return seal(self.world.identity, recovery_key=bytes(RECOVERY.public_key))
+
+    async def gateway_dies_for_a_day(self) -> Path:
+        """The lock is alone: it decides. Return the dead unit's card."""
+        world = self.world
+        await self.opens(world.carer("anna", offline_class=RESPONDER))  # decided, and on no phone's way out
+        await world.kill_gateway()
+        await asyncio.sleep(3_600)
+        await self.opens(world.carer("night", offline_class=RESPONDER))
+        assert self.keeper.alone
+        await self.stage("gateway dead")
+        await asyncio.sleep(82_800)
+        await self.opens(world.carer("morning", offline_class=RESPONDER))
+        return world.store_path
+
+    async def restore_on_a_spare_unit(self, sealed: bytes) -> None:
+        """A unit with a fresh store and a key of its own becomes the gateway, by an order of a higher owner epoch."""
+        world, roots = self.world, self.world.office.root_public_keys
+        restored = unseal(sealed, recovery_private=bytes(RECOVERY))
+        assert restored.gateway_id == world.home.gateway_id
+        with pytest.raises(ProvisioningError, match="ask the office first"):
+            check_order(world.papers(), restored=restored, spare_link_key=SPARE_LINK.public, roots=roots)
+        dead = self.owner_of_today()
+        world.replace_unit(SPARE_LINK)
+        papers = world.papers(owner_epoch=2)
+        check_order(papers, restored=restored, spare_link_key=SPARE_LINK.public, roots=roots)
+        outcome = await world.pair(papers, former=restored.link_keys)
+        assert (outcome.owner_epoch, outcome.was_done) == (2, False)
+        self.intruders.former.append(dead)  # whoever has the dead unit's card
+        world.broker.start()
+        await self.start()
+        await world.settled()
+        await self.opens(world.carer("anna"))
+        await world.settled()
+
+    def read_the_dead_card(self, card: Path) -> None:
+        """The office reads what the dead unit had decided and not delivered, and signs for it with the backup's key."""
+        world, gateway_id = self.world, self.world.home.gateway_id
+        copy = read_log(card)
+        leaves = [each.leaf for each in copy.leaves]
+        tree = Frontier.empty()
+        for leaf in leaves:
+            tree = tree.append(leaf_hash(leaf))
+        origin = origin_of(gateway_id.hex(), copy.log_id.hex())
+        checkpoint = Checkpoint(origin=origin, size=tree.size, root=tree.root())
+        assert len(leaves) == copy.size
+        for leaf in leaves:
+            world.central.take_entry(gateway_id, leaf, world.central_now())
+        note = sign_checkpoint(checkpoint, key=world.home.gateway_signing_key, name=origin)
+        assert world.central.take_checkpoint(gateway_id, note, world.central_now()) is not None
+
+    async def lock_moves_to_another_home(self) -> None:
+        """Taken down here and paired there; there nobody learns what was here."""
+        world = self.world
+        self.intruders.former.append(self.owner_of_today())
+        await self.take_down(owner_epoch=3)
+        here, released_seq = world.home.gateway_id, world.lock.flash.last_seq
+        world.move_to(world.office.home("home-2"))
+        assert (await world.pair(world.papers(owner_epoch=4))).owner_epoch == 4
+        await self.start()
+        await world.settled()
+        await self.opens(world.carer("dag"))
+        await world.settled()
+        read_there = [
+            leaf.data["seq"] for leaf in all_leaves(world) if leaf.type == RECORDED and leaf.gateway_id != here
+        ]
+        assert min(read_there) > released_seq
+
+    async def decommission(self) -> None:
+        """Its life ends; whoever had it before has it no more."""
+        self.intruders.former.append(self.owner_of_today())
+        await self.take_down(owner_epoch=5)
+        assert self.world.lock.flash.values.gateway_id == b""
+
+    async def take_down(self, *, owner_epoch: int) -> None:
+        """Stop, release, and let the gateway deliver what there is."""
+        world = self.world
+        await world.stop_gateway()
+        assert (await world.release(owner_epoch=owner_epoch)).owner_epoch == owner_epoch
+        await world.start_gateway()
+        await world.settled()
+        await world.stop_gateway()
+
+    async def start(self) -> None:
+        """Start the gateway and wait until it has its lock."""
+        house = await self.world.start_gateway()
+        await house.links[self.world.home.lock_id].wait_ready()
+
+    def owner_of_today(self) -> FormerOwner:
+        """Return what whoever has this lock now will still have when it is no longer theirs."""
+        world = self.world
+        return FormerOwner(
+            home=world.home,
+            link_keys=world.link_keys,
+            papers=world.papers(owner_epoch=world.lock.flash.values.owner_epoch),
+            carer=former_carer(world),
+        )
+
+
+def held_size(world: LifeWorld) -> int:
+    """How many entries of the gateway's newest log the central log holds."""
+    logs = world.central_store.logs(world.home.gateway_id)
+    return logs[-1].frontier.size if logs else 0
+
+
+@pytest.fixture(autouse=True)
+def quiet_log() -> Iterator[None]:
+    """Let the log tell of errors alone: a line for each of a hundred thousand tries to reach a broker costs minutes."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    yield
+    structlog.reset_defaults()
+
+
+def live(life: type[LifeWorld], folder: Path, seed: int, *, day_s: int) -> list[str]:
+    """Live a life on the radio of that world; return what intruders tried."""
+
+    async def story() -> list[str]:
+        async with life(folder, seed).on_air() as world:
+            told = Life(world, day_s=day_s)
+            await told.run()
+            return told.intruders.attempts
+
+    return run_virtual(story())
+
+
+@pytest.mark.parametrize(
+    ("life", "day_s"),
+    [
+        pytest.param(LifeWorld, SHORT_DAY_S, id="in memory, days of an hour", marks=SHORT),
+        pytest.param(BumbleLife, SHORT_DAY_S, id="over Bumble and bleak, days of an hour", marks=SHORT),
+        pytest.param(LifeWorld, DAY_S, id="in memory, three whole weeks", marks=WEEKS),
+        pytest.param(BumbleLife, DAY_S, id="over Bumble and bleak, three whole weeks", marks=WEEKS),
+    ],
+)
+def test_a_whole_life(tmp_path: Path, life: type[LifeWorld], day_s: int) -> None:
+    """Pair offline, carers for three weeks without internet, a dead gateway, a spare unit, another home, decommission.
+
+    Three weeks over Bumble are 120,000 pings of some 1.3 ms of CPU each: beside the soak its 21 days are short ones,
+    with all that happens in them, and with the dead gateway's day whole.
+    """
+    attempts = live(life, tmp_path, 30, day_s=day_s)
+    assert len(attempts) == STAGE_COUNT * ATTEMPT_COUNT
