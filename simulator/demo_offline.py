@@ -116,7 +116,6 @@ async def _strangers(stage: Stage) -> None:
     """Two who prove nothing, at the same moment: at most one of them is told so much as no."""
     people = stage.people
     unknown, flipped = await stage.phones.visit_together(people.unlock(people.stranger), people.flipped(people.anna))
-    stage.book.stranger_count += 2
     for promise, visit in ((Promise.UNKNOWN_SIGNER, unknown), (Promise.FLIPPED_BIT, flipped)):
         turned_away = visit.denied or visit.closed is Code.DENIED
         told = f"receipts {[receipt.code.dotted for receipt in visit.receipts]}, closed {name(visit.closed)}"

@@ -26,7 +26,6 @@ class Colour(Enum):
 
     GREEN = "\x1b[32m"
     RED = "\x1b[1;31m"
-    YELLOW = "\x1b[33m"
     CYAN = "\x1b[36m"
     BOLD = "\x1b[1m"
     DIM = "\x1b[2m"

@@ -53,8 +53,6 @@ class Book:
     """Every signed command of the story, in the order in which the gateway had to decide them."""
 
     sent: list[Sent] = field(default_factory=list)
-    stranger_count: int = 0
-    """Bundles that proved nothing."""
 
     def note(self, label: str, bundle: bytes, decision: Code) -> Sent:
         """Note that `bundle` was sent, and what must have been decided about it."""

@@ -33,8 +33,6 @@ class Listening:
         self._changed = asyncio.Event()
         self._scanning: asyncio.Task[None] | None = None
         self._heard = False
-        self.restart_count = 0
-        """Scans that were begun anew because they heard nothing."""
 
     async def find(self, wanted: Callable[[Sighting], bool], *, timeout_ms: int) -> Sighting:
         """Listen until something `wanted` is heard.
@@ -134,7 +132,6 @@ class Listening:
                     await self._changed.wait()
             if loop.time() >= deaf_s:
                 if not self._heard:
-                    self.restart_count += 1
                     _log.warning("radio.deaf", deaf_ms=DEAF_MS)
                     return
                 self._heard, deaf_s = False, loop.time() + DEAF_MS / 1_000

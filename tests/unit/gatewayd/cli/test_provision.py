@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import stat
@@ -128,3 +129,15 @@ def test_attack_a_link_in_the_state_folder_gives_nothing_of_roots_away(folder: G
     folder.store.with_name(f"{folder.store.name}.link").symlink_to(shadow)
     assert provision(folder, folder.write_papers()) == exits.OK
     assert shadow.stat().st_uid == 0
+
+
+def test_a_running_daemon_is_to_be_stopped_first(folder: GatewayFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    papers = folder.write_papers()
+    assert provision(folder, papers) == exits.OK
+    capsys.readouterr()
+    running = Store.open(folder.store)
+    try:
+        assert provision(folder, papers) == exits.FAILED
+    finally:
+        asyncio.run(running.close())
+    assert capsys.readouterr().err == "gatewayd: stop the daemon first: systemctl stop gatewayd\n"
