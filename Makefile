@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-bluez check lint types imports defences bench fuzz soak mutate lock clean
+.PHONY: help setup demo test test-bluez test-radio check lint types imports defences bench fuzz soak mutate lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ test-bluez: setup ## The real kernel, systemd and BlueZ in an emulated machine (
 
 fuzz: setup ## Look for bytes that break the contract, a minute for each way in (FUZZ_ARGS="--seconds 600 --keep")
 	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
+
+test-radio: setup ## A lock and a gateway on two real adapters: ADAPTER=hci0 PERIPHERAL=usb:0
+	@ADAPTER=$(ADAPTER) PERIPHERAL=$(PERIPHERAL) $(BIN)/python -m pytest --no-cov tests/radio $(TEST_ARGS)
 
 soak: setup ## The tests that take minutes to hours
 	@$(BIN)/python -m pytest -m soak --timeout=0 $(TEST_ARGS)
