@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import compileall
 import lzma
 import os
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -36,6 +36,16 @@ NEEDED_FILES: Final = {
     Path("/usr/libexec/bluetooth/bluetoothd"): "bluez",
     Path("/lib/systemd/systemd"): "systemd",
 }
+BYTECODE: Final = "/opt/bytecode"
+_IMPORTS: Final = """
+import sys
+import bleak.backends.bluezdbus.client, bleak.backends.bluezdbus.manager, bleak.backends.bluezdbus.scanner
+import gatewayd.__main__, gatewayd.daemon
+import gatewayd.cli.check_config, gatewayd.cli.provision, gatewayd.cli.run, gatewayd.cli.status
+sources = {getattr(each, "__file__", None) or "" for each in sys.modules.values()}
+print(*sorted(each for each in sources if each.endswith(".py")), sep="\\n")
+"""
+"""Prints the sources of all that the gateway's commands import in the guest; the agent needs less."""
 SEARCH_PATH: Final = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
@@ -70,7 +80,6 @@ def find_kernel() -> Kernel:
 
 def build_initramfs(path: Path, kernel: Kernel, *, files: Mapping[str, bytes], agent_port: int) -> None:
     """Write the archive to `path`; `files` (path in the guest's root to content) come on top of the test's own."""
-    _compile()
     root = path.with_suffix(".root")
     for folder in ("bin", "dev", "lower", "modules", "payload", "proc", "root", "sys", "upper"):
         (root / folder).mkdir(parents=True)
@@ -86,17 +95,48 @@ def build_initramfs(path: Path, kernel: Kernel, *, files: Mapping[str, bytes], a
         target.write_bytes(content)
         target.chmod(0o755 if content.startswith(b"#!") else 0o644)
     (root / "payload/opt/gatewayd/bin/python").symlink_to("/opt/python/bin/python3")
+    _write_bytecode(root / "payload")
     names = "\0".join(str(each.relative_to(root)) for each in sorted(root.rglob("*")))
     command = (_found("cpio"), "--create", "--format=newc", "--null", "--quiet", "--owner=0:0", f"--file={path}")
     subprocess.run(command, cwd=root, input=names.encode(), check=True)
     shutil.rmtree(root)
 
 
-def _compile() -> None:
-    """Leave bytecode of everything that the guest will import: it cannot write any, and to compile takes it minutes."""
-    for package in ("firmware_protocol", "gatewayd"):
-        compileall.compile_dir(PROJECT / package, quiet=1)
-    subprocess.run((sys.executable, "-c", "import gatewayd.cli.app, gatewayd.daemon"), cwd=PROJECT, check=True)
+def _write_bytecode(root: Path) -> None:
+    """Leave bytecode of all that the guest imports under `BYTECODE`, where its interpreters are told to look.
+
+    The guest cannot write any, whether there is some beside the sources here nobody knows, and to compile on each start
+    takes it half of its time. What a lazy import may add is compiled there, and slow, but works.
+    """
+    done = subprocess.run((sys.executable, "-c", _IMPORTS), cwd=PROJECT, capture_output=True, text=True, check=True)
+    # The longest first: the packages may lie within the project.
+    places = sorted(_places().items(), key=lambda place: -len(place[0].parts))
+    for source in map(Path, done.stdout.splitlines()):
+        place = next((each for each in places if source.is_relative_to(each[0])), None)
+        if place is None:
+            continue
+        there = Path(place[1]) / source.relative_to(place[0])
+        bytecode = (
+            root / BYTECODE.lstrip("/") / there.relative_to("/").with_suffix(f".{sys.implementation.cache_tag}.pyc")
+        )
+        # Unchecked: the guest need not ask the host for the date of each source.
+        py_compile.compile(
+            str(source),
+            str(bytecode),
+            dfile=str(there),
+            doraise=True,
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
+
+
+def _places() -> dict[Path, str]:
+    """Folders of this machine, and where the guest has them."""
+    site_packages = next(path for path in sys.path if path.endswith("site-packages"))
+    return {
+        Path(sys.base_prefix).resolve(): "/opt/python",
+        Path(site_packages).resolve(): "/opt/gatewayd/packages",
+        PROJECT: "/opt/gatewayd/source",
+    }
 
 
 def _own_files() -> dict[str, bytes]:
@@ -106,7 +146,7 @@ def _own_files() -> dict[str, bytes]:
     return {
         "opt/gatewayd/bin/gatewayd": b"#!/opt/gatewayd/bin/python\nimport sys\n"
         b"from gatewayd.__main__ import main\nsys.exit(main())\n",
-        "opt/gatewayd/pyvenv.cfg": b"home = /opt/python/bin\n",
+        "opt/gatewayd/pyvenv.cfg": b"home = /opt/python/bin\ninclude-system-site-packages = false\n",
         f"{packages}/gatewayd.pth": b"/opt/gatewayd/source\n/opt/gatewayd/packages\n",
         **{f"usr/lib/systemd/system/{path.name}": path.read_bytes() for path in units.glob("*.service")},
         "usr/lib/gatewayd/reset-adapter": (units / "reset-adapter").read_bytes(),
@@ -119,16 +159,17 @@ def _own_files() -> dict[str, bytes]:
         "etc/systemd/system/journal.service": (GUEST_FOLDER / "journal.service").read_bytes(),
         "etc/systemd/system/guest.target": (GUEST_FOLDER / "guest.target").read_bytes(),
         # An emulated machine that shares its processor with others may need longer than any real one.
-        "etc/systemd/system/gatewayd.service.d/10-emulated.conf": b"[Service]\nTimeoutStartSec=300\n",
+        "etc/systemd/system/gatewayd.service.d/10-emulated.conf": b"[Service]\nTimeoutStartSec=300\n"
+        + f"Environment=PYTHONPYCACHEPREFIX={BYTECODE}\n".encode(),
         "etc/machine-id": b"0123456789abcdef0123456789abcdef\n",
     }
 
 
 def _environment(agent_port: int) -> str:
-    site_packages = next(path for path in sys.path if path.endswith("site-packages"))
+    base_prefix, site_packages, source = _places()
     return (
-        f"BASE_PREFIX={Path(sys.base_prefix).resolve()}\nSITE_PACKAGES={Path(site_packages).resolve()}\n"
-        f"SOURCE={PROJECT}\nAGENT_PORT={agent_port}\n"
+        f"BASE_PREFIX={base_prefix}\nSITE_PACKAGES={site_packages}\nSOURCE={source}\nAGENT_PORT={agent_port}\n"
+        f"PYTHONPYCACHEPREFIX={BYTECODE}\n"
     )
 
 
