@@ -50,6 +50,8 @@ class Store:
         self._owns_executor = executor is None
         self._executor = executor or ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._queue: list[_Queued] = []
+        self._batch: list[_Queued] = []
+        """What the writer has at the moment."""
         self._writing = False
         self._idle: asyncio.Future[None] | None = None
         """Awaited by a closing that has to wait for the last transaction."""
@@ -155,11 +157,18 @@ class Store:
                 self._executor.shutdown()
 
     def _write(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            self._begin(loop)
+        except Exception as error:  # noqa: BLE001 - for want of memory, say
+            self._give_up(error)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         wanted = [each for each in self._queue if not each.done.cancelled()]
         batch, self._queue = wanted[:BATCH_COUNT_MAX], wanted[BATCH_COUNT_MAX:]
         if not batch:
             self._rest()
             return
+        self._batch = batch
         works = [each.work for each in batch]
         writing = loop.run_in_executor(self._executor, self._writer.run_batch, works)
         writing.add_done_callback(partial(self._settle, loop, batch))
@@ -167,13 +176,24 @@ class Store:
     def _settle(
         self, loop: asyncio.AbstractEventLoop, batch: list[_Queued], writing: asyncio.Future[list[Outcome]]
     ) -> None:
-        for queued, outcome in zip(batch, _outcomes(writing, len(batch)), strict=True):
+        try:
+            for queued, outcome in zip(batch, _outcomes(writing, len(batch)), strict=True):
+                if not queued.done.done():
+                    queued.done.set_result(outcome)
+            if self._writer.health is not self.health:
+                self.health = self._writer.health
+                self.health_changed.set()
+            self._begin(loop)
+        except Exception as error:  # noqa: BLE001 - for want of memory, say
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        """Tell everybody who waits: a work that nobody ever answers would stand still with the whole house."""
+        waiting, self._batch, self._queue = [*self._batch, *self._queue], [], []
+        for queued in waiting:
             if not queued.done.done():
-                queued.done.set_result(outcome)
-        if self._writer.health is not self.health:
-            self.health = self._writer.health
-            self.health_changed.set()
-        self._write(loop)
+                queued.done.set_result(Dropped(StoreError(StoreCode.IO, f"{self.path}: {type(error).__name__}")))
+        self._rest()
 
     def _rest(self) -> None:
         self._writing = False
