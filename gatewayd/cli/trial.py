@@ -131,14 +131,20 @@ class Trial:
         if door == "unknown":
             if not self._is_open():
                 raise TrialError(TrialCode.DOOR_CLOSED, "the bolt is tried with the door open: open it, then again")
-            return
-        if door != "open":
+        elif door != "open":
             self._tell("Open the door and leave it open: a bolt that is tried in its frame can lock somebody out.")
-        await self._until(
-            lambda: self._lock().door == "open",
-            DOOR_S_MAX,
-            "the door is closed: open it, then the same command again; if it stands open, its sensor is wrong",
-        )
+            await self._until(
+                lambda: self._lock().door == "open",
+                DOOR_S_MAX,
+                "the door is closed: open it, then the same command again; if it stands open, its sensor is wrong",
+            )
+        if self._lock().bolt != "locked":
+            self._tell("Turn the bolt out by hand: there must be something to draw back.")
+            await self._until(
+                lambda: self._lock().bolt == "locked",
+                DOOR_S_MAX,
+                "the bolt is not out: turn it out by hand while the door stands open, then the same command again",
+            )
 
     async def _until(self, is_so: Callable[[], bool], s_max: int, otherwise: str) -> None:
         for _ in range(round(s_max / LOOK_S)):

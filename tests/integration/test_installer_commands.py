@@ -17,6 +17,7 @@ from gatewayd import exits
 from simulator.demo_home import HomeFiles, write_home
 from simulator.demo_processes import Child
 from simulator.mqtt_client import MqttVersion
+from tests.support.errands import Carer
 from tests.support.gateway_folder import text_of
 from tests.support.real_home import RealHome
 
@@ -114,6 +115,41 @@ async def test_a_second_lock_is_paired_and_let_go_while_the_daemon_serves_the_fi
             assert len(home.said("link.lost", lock=home.people.home.lock_id.hex())) == lost_count
         finally:
             await lock.stop()
+
+
+async def test_the_bolt_is_tried_by_a_phone_while_the_door_stands_open(tmp_path: Path) -> None:
+    async with RealHome(tmp_path) as home, home.alarm_centre():
+        await home.start_gateway()
+        await home.wait_clock()
+        unit = Unit(home, home.world.files.config)
+        label = home.people.office.lock_keys(home.people.home).label.to_text()
+        papers = str(home.world.files.provision)
+        command = (sys.executable, "-m", "gatewayd", "pair", papers, "--label", label, "--test", "--json")
+        process = await asyncio.create_subprocess_exec(
+            *command, "--config", str(unit.config), stdin=DEVNULL, stdout=PIPE, stderr=PIPE
+        )
+        assert process.stdout is not None
+        assert process.stderr is not None
+        told = []
+        async for line in process.stderr:  # the installer does as he is told
+            told.append(line.decode())
+            match told[-1].partition(" ")[0]:
+                case "Open":
+                    await home.world.hand("knob")
+                    assert await home.world.hand("door_open")
+                case "Turn":
+                    await home.world.hand("knob")
+                case "Now":
+                    await Carer(home).unlock()
+                case _:
+                    pass
+        output = await process.stdout.read()
+        assert await process.wait() == exits.OK, told
+        assert [line.partition(" ")[0] for line in told[-3:]] == ["Open", "Turn", "Now"]
+        ended = json.loads(output)
+        assert ended["was_done"], "the lock had this order since the day it was provisioned"
+        assert (ended["test"]["code"], ended["test"]["door"]) == ("outcome.done", "open")
+        assert await home.motor_count() >= 1
 
 
 async def test_a_dead_gateway_is_restored_on_a_spare_unit_and_its_old_card_is_refused(tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ HASH: Final = "00" * 32
 class Daemon:
     """A `trial.Gateway`: what it says of one lock changes as the test goes on."""
 
-    def __init__(self, *, ready: bool = True, door: str = "open") -> None:
-        self.lock: LockStatus = replace(STATUS.locks[0], ready=ready, door=door)
+    def __init__(self, *, ready: bool = True, door: str = "open", bolt: str = "locked") -> None:
+        self.lock: LockStatus = replace(STATUS.locks[0], ready=ready, door=door, bolt=bolt)
         self.entries: list[bytes] = [b"", b"rot"]
 
     def status(self) -> StatusDocument:
@@ -102,13 +102,17 @@ def test_the_bolt_is_seen_to_move_by_the_phone_with_the_door_open() -> None:
 
 def test_it_waits_for_the_link_and_for_the_door() -> None:
     async def story() -> None:
-        daemon = Daemon(ready=False, door="closed")
+        daemon = Daemon(ready=False, door="closed", bolt="unlocked")
         told: list[str] = []
         later(READY_S_MAX - 2, lambda: setattr(daemon, "lock", replace(daemon.lock, ready=True)))
         later(READY_S_MAX + 60, lambda: setattr(daemon, "lock", replace(daemon.lock, door="open")))
+        later(READY_S_MAX + 80, lambda: setattr(daemon, "lock", replace(daemon.lock, bolt="locked")))
         later(READY_S_MAX + 90, daemon.moves, Code.DONE)
         assert (await trial(daemon, told).run()).door == "open"
-        assert told[0].startswith("Open the door and leave it open")
+        assert [line.partition(":")[0] for line in told[:2]] == [
+            "Open the door and leave it open",
+            "Turn the bolt out by hand",
+        ]
 
     run_virtual(story())
 
@@ -118,10 +122,11 @@ def test_it_waits_for_the_link_and_for_the_door() -> None:
     [
         (Daemon(ready=False), "no link to the lock yet", READY_S_MAX),
         (Daemon(door="closed"), "the door is closed: open it", DOOR_S_MAX),
+        (Daemon(bolt="unlocked"), "the bolt is not out: turn it out by hand", DOOR_S_MAX),
         (Daemon(door="unknown"), "the bolt is tried with the door open", 1),
         (Daemon(), "no phone has come: the lock is paired", PHONE_S_MAX),
     ],
-    ids=["no link", "closed", "nobody says", "no phone"],
+    ids=["no link", "closed", "nothing to draw back", "nobody says", "no phone"],
 )
 def test_what_is_missing_is_said_with_what_to_do(daemon: Daemon, said: str, within_s: int) -> None:
     async def story() -> None:
