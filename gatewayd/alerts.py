@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 REPEAT_MS_MIN: Final = 10 * 60 * 1_000
 """The same alert about the same thing is journaled again only after so long: a broken part must not fill the disk."""
-KIND_COUNT_MAX: Final = 64
+KIND_COUNT_MAX: Final = 512
+"""Alerts that are remembered: a stairwell of 64 locks, and 8 codes of each. Beyond it the oldest is forgotten."""
 
 _log = structlog.get_logger()
 
@@ -34,8 +35,10 @@ class Alerts:
         raised_ms = self._raised_ms.get((lock_id, code))
         if raised_ms is not None and now_ms - raised_ms < REPEAT_MS_MIN:
             return
+        # Not all at once: where every lock of a stairwell is in trouble, each would be told again and again.
+        self._raised_ms.pop((lock_id, code), None)
         if len(self._raised_ms) >= KIND_COUNT_MAX:
-            self._raised_ms.clear()
+            del self._raised_ms[next(iter(self._raised_ms))]
         self._raised_ms[lock_id, code] = now_ms
         _log.error("alert.raised", code=code, detail=detail, lock=None if lock_id is None else lock_id.hex())
         try:
