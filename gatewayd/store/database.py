@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 import apsw
 
 from gatewayd.store.faults import StoreCode, StoreError
+from gatewayd.store.laid_links import refuse_laid_links
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -157,6 +158,8 @@ class Database:
         """
         if opening is not Opening.NEW:
             refuse_non_file(path)
+        if opening is Opening.DAEMON:
+            refuse_laid_links(path)
         self.path = path
         if opening is Opening.INSPECTION and is_mounted_read_only(path):
             opening = Opening.READING
