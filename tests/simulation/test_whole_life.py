@@ -42,7 +42,7 @@ DAY_S: Final = 86_400
 SHORT_DAY_S: Final = 3_600
 SHORT: Final = pytest.mark.timeout(600)
 WEEKS: Final = (pytest.mark.soak, pytest.mark.timeout(1_800))
-STAGE_COUNT: Final = 7
+STAGE_COUNT: Final = 8
 ATTEMPT_COUNT: Final = 9
 COURIER_DAYS: Final = 3
 """So often a phone with coverage carries rights and time in, and the journal out."""
@@ -75,6 +75,7 @@ class Life:
         self.read_the_dead_card(dead_card)
         await self.lock_moves_to_another_home()
         await self.stage("moved")
+        await self.gateway_is_away()
         await self.decommission()
         await self.stage("decommissioned")
         account = Account(
@@ -217,6 +218,14 @@ class Life:
             leaf.data["seq"] for leaf in all_leaves(world) if leaf.type == RECORDED and leaf.gateway_id != here
         ]
         assert min(read_there) > released_seq
+
+    async def gateway_is_away(self) -> None:
+        """Nothing is in the way of those who once had this lock: its link is free, and it decides by itself."""
+        await self.world.kill_gateway()
+        await asyncio.sleep(60)
+        await self.stage("moved, and its gateway away")
+        await self.start()
+        await self.world.settled()
 
     async def decommission(self) -> None:
         """Its life ends; whoever had it before has it no more."""

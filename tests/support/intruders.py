@@ -36,7 +36,7 @@ from simulator.office import Holder, Home, Office, unlock_at_door
 from simulator.seams import LoopScheduler
 from tests.support.inline_executor import InlineExecutor
 from tests.support.memory_radio import ADDRESS
-from tests.support.memory_world import NOW_S, PROVIDER
+from tests.support.memory_world import PROVIDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,8 +134,7 @@ class Intruders:
 
     async def _visit_after_the_shift(self) -> None:
         start_s = self._world.utc_s() - 2 * SHIFT_S
-        if start_s >= NOW_S:
-            await self._visit(self._world.carer("late", nbf_s=start_s, exp_s=start_s + SHIFT_S))
+        await self._visit(self._world.carer("late", nbf_s=start_s, exp_s=start_s + SHIFT_S))
 
     async def _visits_of_former_carers(self) -> None:
         for owner in self.former:
@@ -207,6 +206,7 @@ class Intruders:
             with suppress(*FAULTS):
                 # In its slot the owner before may read the log of its own time; it is obeyed in nothing.
                 async with commissioning.session_with(self._tools(), bond) as (client, status, _):
+                    assert not values.gateway_id, "the key of an owner before still opens a session"
                     command = LockCommand(
                         command_seq=2**40,
                         action=Action.UNLOCK,
