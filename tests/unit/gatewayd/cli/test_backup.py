@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RECOVERY: Final = PrivateKey(bytes([4]) * 32)
+
+
+class PowerCut(Exception):  # noqa: N818 - what happens, not what is wrong
+    """The power went."""
 
 
 class SpareUnit:
@@ -119,3 +124,37 @@ def test_a_power_cut_between_the_two_keys_is_made_good_by_the_same_command(unit:
     unit.spare.secret("gateway-identity.key.new", b"torn")
     assert unit.restore(papers) == exits.OK
     assert load(unit.spare.config).identity().gateway_id == unit.dead.home.gateway_id
+
+
+def test_a_power_cut_at_every_step_of_restore_is_made_good_by_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is on the disk at each moment at which something reaches it, and the same command on that."""
+    sync, left = os.fsync, 0
+
+    def synced(descriptor: int) -> None:
+        nonlocal left
+        if not left:
+            raise PowerCut
+        left -= 1
+        sync(descriptor)
+
+    for number in range(20):
+        (tmp_path / str(number)).mkdir()
+        unit = SpareUnit(tmp_path / str(number))
+        unit.backup()
+        papers = unit.papers()
+        left = number
+        monkeypatch.setattr(os, "fsync", synced)
+        code = unit.restore(papers)
+        monkeypatch.setattr(os, "fsync", sync)
+        if code == exits.OK:
+            assert number >= 4
+            return
+        assert "PowerCut" in capsys.readouterr().err
+        assert unit.restore(papers) == exits.OK
+        assert "gatewayd pair" in capsys.readouterr().out
+        assert load(unit.spare.config).identity().gateway_id == unit.dead.home.gateway_id
+        former = (unit.spare.credentials / "gateway-link.former.key").read_bytes()
+        assert former == unit.dead.home.gateway_link_keys.private
+    raise AssertionError("it never ends")
