@@ -7,6 +7,7 @@ that name its keys; then each remembered checkpoint with its receipt; then each 
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from firmware_protocol.errors import ProtocolError
@@ -28,6 +29,9 @@ VERSION: Final = 1
 LINE_SIZE_MAX: Final = 65_536
 """Longest line, in bytes: an entry of 8 KiB with every character escaped."""
 _HEAD: Final = b'{"carelock_log":'
+_STORE_HEAD_SIZE: Final = 16
+"""Bytes with which a SQLite file begins: text, and then a zero."""
+_TEXT: Final = re.compile(rb"[\t\n\r -~]+")
 
 
 class LogFileError(GatewayError):
@@ -50,6 +54,21 @@ def is_export(path: Path) -> bool:
             return file.read(len(_HEAD)) == _HEAD
     except OSError as error:
         raise GatewayError("log.unreadable", f"{path}: {error.strerror}") from error
+
+
+def refuse_other_file(path: Path) -> None:
+    """Refuse a file of text that is no export. What is not text may be a damaged store, and is read as one.
+
+    Raises:
+        GatewayError: log.malformed, log.unreadable.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(_STORE_HEAD_SIZE)
+    except OSError as error:
+        raise GatewayError("log.unreadable", f"{path}: {error.strerror}") from error
+    if _TEXT.fullmatch(start):
+        raise GatewayError("log.malformed", f"{path}: neither a store nor what gatewayd log export writes")
 
 
 def to_lines(copy: LogCopy, trust: StoredTrust) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatewayd import exits
-from gatewayd.cli.log_file import is_export, read_export
+from gatewayd.cli.log_file import is_export, read_export, refuse_other_file
 from gatewayd.cli.say import tell_error, tell_problems
 from gatewayd.config.loader import load_folders
 from gatewayd.config.problems import ConfigError
@@ -85,6 +85,8 @@ def _open(folders: Folders | None, source: Path | None, stack: ExitStack) -> tup
     path = Path() if source is None else source
     if is_export(path):
         return read_export(path)
+    if path.is_file():
+        refuse_other_file(path)
     file = path / STORE_NAME if path.is_dir() else path
     trust = read_trust_file(file)  # first: the copy keeps its connection while it is read
     return read_log(file), trust

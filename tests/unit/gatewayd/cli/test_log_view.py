@@ -212,6 +212,15 @@ def test_an_exported_journal_is_verified_shown_and_proved_as_the_store_is(
     assert capsys.readouterr().out == exported.read_text()
 
 
+@pytest.mark.parametrize("command", [["verify"], ["tail"], ["show", "4"], ["prove", "4"], ["report"], ["export"]])
+def test_a_file_of_something_else_is_called_so_and_not_damaged(
+    folder: GatewayFolder, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    assert log(folder, *command, "--from", str(folder.config)) == exits.FAILED
+    said = f"gatewayd: {folder.config}: neither a store nor what gatewayd log export writes (log.malformed)\n"
+    assert capsys.readouterr().err == said
+
+
 def test_an_export_overwrites_nothing(folder: GatewayFolder, capsys: pytest.CaptureFixture[str]) -> None:
     exported = folder.folder / "journal.jsonl"
     exported.write_text("mine")
