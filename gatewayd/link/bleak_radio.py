@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Protocol, cast
 
 import structlog
 from bleak import BleakClient, BleakScanner
-from bleak.exc import BleakDBusError
+from bleak.exc import BleakBluetoothNotAvailableError, BleakBluetoothNotAvailableReason, BleakDBusError
 
 from firmware_protocol.constants import (
     ADVERTISED_COMPANY_ID,
@@ -210,7 +210,22 @@ class BleakRadio:
                 forget_bluez()  # the discovery that it means is one of a connection that bleak has forgotten
             if isinstance(error, TimeoutError) and self._host is not None and not await self._host.answers():
                 raise RadioUnavailable("BlueZ hangs: it does not answer", RadioCode.HOST_HANGS) from error
+            if self._has_missed_an_adapter(error):
+                forget_bluez()
             raise unavailable(error) from error
+
+    def _has_missed_an_adapter(self, error: BaseException) -> bool:
+        """Whether bleak knows of none although there is one.
+
+        A bleak that asks while BlueZ comes up may hear that an adapter has come before it takes in the answer to its
+        question, and then believes in the older word of the two for ever.
+        """
+        return (
+            isinstance(error, BleakBluetoothNotAvailableError)
+            and error.reason is BleakBluetoothNotAvailableReason.NO_BLUETOOTH
+            and self._host is not None
+            and self._host.adapter is not None
+        )
 
     def _scanner(self) -> BleakScanner:
         if self._backend is not None:

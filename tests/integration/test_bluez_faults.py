@@ -395,6 +395,13 @@ async def test_b17_no_adapter_is_a_sentence_and_one_that_comes_is_used(
         await bench.connect_again()
 
 
+async def test_b17_an_adapter_that_bleak_has_missed_while_bluez_came_up_is_used_all_the_same(bench: Bench) -> None:
+    bench.bluez.hides = [False, True]  # what watches BlueZ asks first, and bleak second
+    with pytest.raises(RadioUnavailable, match="no Bluetooth adapter"):
+        await bench.connect()
+    await bench.connect()
+
+
 async def test_b18_a_scan_that_hears_nothing_at_all_is_begun_anew(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,8 @@ class FakeBlueZ:
         self.index = 0
         self.adapter_address = ADAPTER_ADDRESS
         self.has_adapter = True
+        self.hides: list[bool] = []
+        """Whether the next who ask for its objects are told of none, as by one that is coming up."""
         self.powered = True
         self.blocked = False
         """Whether rfkill keeps the adapter off."""
@@ -170,7 +172,8 @@ class FakeBlueZ:
         pass
 
     def _on_GetManagedObjects(self, _message: Message) -> tuple[str, list[Any]]:  # noqa: N802 - D-Bus's name
-        return "a{oa{sa{sv}}}", [self._objects()]
+        hides = self.hides.pop(0) if self.hides else False
+        return "a{oa{sa{sv}}}", [{} if hides else self._objects()]
 
     def _on_SetDiscoveryFilter(self, _message: Message) -> None:  # noqa: N802 - D-Bus's name
         pass
