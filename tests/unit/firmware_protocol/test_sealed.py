@@ -25,9 +25,10 @@ def refusal(data: bytes, keys: KeyPair = GATEWAY) -> Code:
     return caught.value.code
 
 
+@pytest.mark.parametrize("answer_key", [b"", ASKER.public], ids=["no answer", "an answer"])
 @pytest.mark.parametrize("payload", [b"p", b"p" * SEALED_PAYLOAD_SIZE_MAX], ids=["one byte", "longest"])
-def test_what_is_sealed_to_a_gateway_opens_there(payload: bytes) -> None:
-    body = SealedBody(payload=payload, answer_key=ASKER.public)
+def test_what_is_sealed_to_a_gateway_opens_there(payload: bytes, answer_key: bytes) -> None:
+    body = SealedBody(payload=payload, answer_key=answer_key)
     sealed = seal(body, to=GATEWAY.public, ephemeral=EPHEMERAL)
     assert unseal(sealed, GATEWAY) == body
     assert is_sealed(sealed)
