@@ -43,6 +43,10 @@ class Received:
     """Nothing has been appended since."""
 
 
+SHOWN_COUNT_MAX: Final = 16
+"""Trees that are remembered for answers of the central log; a card put back twice shows two."""
+
+
 class Ledger:
     """One gateway's journal with its key."""
 
@@ -57,8 +61,8 @@ class Ledger:
         self._boot = boot
         self._tree = Frontier.empty()
         """Over the entries below the last checkpoint of a backlog, so that the next one need not start anew."""
-        self._shown = Frontier.empty()
-        """Ours at the size of the checkpoint that the central log has last shown us; it shows the same one again."""
+        self._shown: tuple[Frontier, ...] = ()
+        """Ours at the sizes of checkpoints that the central log has shown us, the last one at the end."""
         self._carried_size = 0
         """Of the largest checkpoint that a phone has taken along in this run; its receipt may outrun the broker."""
 
@@ -169,6 +173,13 @@ class Ledger:
         )
         if shown is None:
             return None
-        if self._shown.size != shown.size:  # a replayed answer must not have it all hashed again
-            self._shown = await self._grown_tree(Frontier.empty(), shown.size)
-        return self._shown
+        # Replayed answers, also several in turn, must not have it all hashed again.
+        known = max((tree for tree in self._shown if tree.size <= shown.size), key=_size, default=Frontier.empty())
+        tree = await self._grown_tree(known, shown.size)
+        others = (each for each in self._shown if each.size != tree.size)
+        self._shown = (*others, tree)[-SHOWN_COUNT_MAX:]
+        return tree
+
+
+def _size(tree: Frontier) -> int:
+    return tree.size

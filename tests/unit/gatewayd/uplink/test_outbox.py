@@ -10,6 +10,7 @@ from firmware_protocol.checkpoint import Checkpoint, cosign, origin_of, sign_che
 from firmware_protocol.cose import kid_of
 from firmware_protocol.signed import sign
 from firmware_protocol.statements import Conflict
+from gatewayd.journal.journal import Journal
 from gatewayd.uplink.outbox import ALERT_AFTER_S, PATIENCE_S_MAX, PATIENCE_S_MIN, WINDOW_COUNT
 from gatewayd.uplink.seam import Incoming, Outgoing, PublishOutcome
 from gatewayd.uplink.stride import COUNT_MAX
@@ -20,6 +21,9 @@ from tests.support.virtual_loop import run_virtual
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
+
+    from firmware_protocol.merkle import Frontier
+    from gatewayd.store.database import Transaction
 
 
 def on_bench(folder: Path, story: Callable[[UplinkBench], Awaitable[None]]) -> None:
@@ -539,3 +543,31 @@ class CountingSession:
 
     async def close(self) -> None:
         raise AssertionError
+
+
+def test_attack_conflicts_replayed_in_turn_do_not_have_the_journal_hashed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grown: list[int] = []
+    tree_towards = Journal.tree_towards
+
+    def counted(journal: Journal, tx: Transaction, *, size: int, known: Frontier) -> Frontier:
+        tree = tree_towards(journal, tx, size=size, known=known)
+        grown.append(tree.size - known.size)
+        return tree
+
+    def showing(bench: UplinkBench, size: int) -> bytes:
+        elsewhere = Checkpoint(origin=bench.journal.origin, size=size, root=bytes(32))
+        note = sign_checkpoint(elsewhere, key=bench.home.gateway_signing_key, name=bench.journal.origin)
+        made = Conflict(gateway_id=bench.home.gateway_id, log_id=bench.log_id, size=size, checkpoint=note)
+        return sign(made, bench.receipt_key)
+
+    async def story(bench: UplinkBench) -> None:
+        await bench.append(30)
+        answers = [showing(bench, size) for size in (11, 23)]
+        for answer in answers * 5:
+            await bench.ledger.take_mail(answer)
+        assert sum(grown) == 23
+
+    monkeypatch.setattr(Journal, "tree_towards", counted)
+    on_bench(tmp_path, story)
