@@ -95,7 +95,7 @@ def test_without_broker_and_radio_it_runs_tells_how_it_does_and_stops_in_order(d
     assert document["broker"]["connected"] is False
     assert [lock["ready"] for lock in document["locks"]] == [False]
     assert run(daemon.folder, "log", "verify").returncode == 0
-    assert "store.locked" in run(daemon.folder, "provision", str(daemon.folder.write_papers())).stderr
+    assert "stop the daemon first" in run(daemon.folder, "provision", str(daemon.folder.write_papers())).stderr
     assert daemon.stop() == 0
     log = daemon.log.read_text()
     assert "Traceback" not in log
