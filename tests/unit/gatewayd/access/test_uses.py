@@ -8,7 +8,7 @@ from firmware_protocol.codes import Code
 from firmware_protocol.signed import open_signed
 from firmware_protocol.tokens import Grant
 from firmware_protocol.vocabulary import OfflineClass
-from gatewayd.access.uses import SINGLE, Use, Uses, give_back, judge_uses, use
+from gatewayd.access.uses import NEVER_USED, SINGLE, Use, Uses, give_back, judge_uses, use
 from tests.support.homes import NOW_S, PROVIDER, TestHome
 
 HOME = TestHome.make()
@@ -97,3 +97,10 @@ def test_a_responder_whose_spent_grant_never_opened_an_episode_is_refused() -> N
 def test_the_only_episode_that_did_not_move_leaves_none() -> None:
     assert give_back(Uses(count=1, episode_ms=7, movement_count=1), 7) == Uses(count=0)
     assert give_back(Uses(count=0, episode_ms=7, movement_count=1), 7) == Uses(count=0)
+
+
+def test_a_movement_that_was_the_only_one_and_never_happened_leaves_a_grant_that_was_never_used() -> None:
+    for used in (grant(2, OfflineClass.SHIFT), ONCE):
+        taken = use(used, NEVER_USED, NOW_MS)
+        assert taken is not None
+        assert give_back(taken.after, taken.name) == Uses(count=0, episode_ms=None, movement_count=0) == NEVER_USED
