@@ -132,6 +132,8 @@ class Parcel(IntEnum):
     """The central log's cosignature under a checkpoint."""
     ENTRY = 6
     """An entry of the gateway's journal."""
+    GRANT = 7
+    """A grant, perhaps somebody else's, whose own phone may then come without it."""
 
 
 @unique

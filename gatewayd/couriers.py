@@ -47,6 +47,7 @@ class Couriers:
             Parcel.KEYSET: self._objects.take_keyset,
             Parcel.AUTHORITY: self._objects.take_authority,
             Parcel.STATE: self._objects.take_state,
+            Parcel.GRANT: self._objects.take_grant,
             Parcel.RECEIPT: self._log_mail.take_log_mail,
         }
         take = takers.get(kind)

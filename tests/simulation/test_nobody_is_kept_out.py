@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from firmware_protocol.chains import make_bundle, parse_bundle
 from firmware_protocol.codes import Code
 from firmware_protocol.cose import kid_of
-from firmware_protocol.vocabulary import Bolt, OfflineClass, Tier
-from tests.support.memory_world import MemoryWorld
+from firmware_protocol.vocabulary import Bolt, OfflineClass, Parcel, Tier
+from tests.support.courier_phone import CourierPhone
+from tests.support.memory_world import PROVIDER, MemoryWorld
 from tests.support.virtual_loop import run_virtual
 
 if TYPE_CHECKING:
@@ -81,6 +83,24 @@ def responder(world: MemoryWorld, person: str = "night-patrol", **grant: Any) ->
     )
 
 
+def lone(world: MemoryWorld, holder: Holder, challenge: bytes) -> bytes:
+    """Return the command of a phone that has not been sent its own grant's bytes."""
+    command, *_ = parse_bundle(world.unlock_bundle(holder, challenge))
+    return make_bundle(command)
+
+
+async def is_nobody(world: MemoryWorld, holder: Holder) -> None:
+    """A phone comes without its grant, and the gateway knows of none."""
+    before = len(world.command_movements)
+    assert not (await world.visit_with(lambda challenge: lone(world, holder, challenge))).receipts
+    assert len(world.command_movements) == before
+
+
+def forged(signed: bytes) -> bytes:
+    """Return an object in which one bit of the signature is another."""
+    return signed[:-1] + bytes((signed[-1] ^ 1,))
+
+
 # No internet.
 
 
@@ -128,6 +148,38 @@ def test_three_weeks_without_internet_the_patrol_still_gets_in_and_last_months_d
         await stays_out(world, last_months, Code.OUTSIDE_WINDOW)
 
     life(tmp_path, 202, tell)
+
+
+def test_three_weeks_without_internet_a_phone_carries_the_shift_plan_in_and_a_carer_without_hers_gets_in(
+    tmp_path: Path,
+) -> None:
+    async def tell(world: MemoryWorld) -> None:
+        world.broker.stop()
+        async with without_power(world):
+            await asyncio.sleep(21 * DAY_S)
+        now_s, office = world.utc_s(), world.office
+        noras = office.grant(world.home, PROVIDER, "nora", now_s=now_s, number=1)
+        nora = office.carer(world.home, PROVIDER, "nora", now_s=now_s, grant=noras)
+        fred = world.carer("fred", number=2)  # dismissed since: his shift was planned, and his phone kept it
+        await is_nobody(world, nora)
+        courier = await CourierPhone.come(world)
+        assert await courier.ask(world.carer("anna")) is Code.TIER
+        assert await courier.carry_journal() is Code.DONE
+        state = office.state(world.home, now_s=now_s, seq=2, revoked_kids=(kid_of(bytes(fred.key.verify_key)),))
+        assert await courier.bring(Parcel.STATE, state) is Code.DONE
+        assert await courier.bring(Parcel.GRANT, noras) is Code.DONE
+        assert await courier.bring(Parcel.GRANT, forged(noras)) is Code.BAD_SIGNATURE
+        other = office.grant(office.home("home-2"), PROVIDER, "nora", now_s=now_s)
+        assert await courier.bring(Parcel.GRANT, other) is Code.WRONG_AUDIENCE
+        await courier.leave()
+        visit = await world.visit_with(lambda challenge: lone(world, nora, challenge))
+        assert visit.final is Code.DONE
+        world.relock()
+        await gets_in(world, world.carer("anna", number=3))
+        await stays_out(world, fred, Code.REVOKED)
+        await is_nobody(world, world.carer("olaf", number=4))  # whose grant nobody has carried in
+
+    life(tmp_path, 217, tell)
 
 
 def test_after_three_weeks_the_internet_comes_back_and_so_do_the_shifts(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from firmware_protocol.noise import KeyPair
 from firmware_protocol.relay import AnswerKind, RelayAnswer, RelayPhone
 from firmware_protocol.signed import open_signed
 from firmware_protocol.statements import CommandReceipt
+from firmware_protocol.vocabulary import Parcel
 
 if TYPE_CHECKING:
-    from firmware_protocol.vocabulary import Parcel
     from simulator.office import Holder
     from simulator.phone import LockLink as PhoneLink
     from tests.support.memory_world import MemoryWorld
@@ -73,6 +73,16 @@ class CourierPhone:
             if answer.kind is AnswerKind.COURIER:
                 delivery = desk.take(Courier.from_bytes(answer.body))
                 found += [] if delivery is None else [delivery.data]
+
+    async def carry_journal(self) -> Code:
+        """Send the journal on to the central log, over the phone's own network, and bring back the receipt."""
+        world = self._world
+        (note,) = await self.fetch(Parcel.CHECKPOINT)
+        for leaf in await self.fetch(Parcel.ENTRY):
+            world.central.take_entry(world.home.gateway_id, leaf, world.central_now())
+        receipt = world.central.take_checkpoint(world.home.gateway_id, note, world.central_now())
+        assert receipt is not None
+        return await self.bring(Parcel.RECEIPT, receipt)
 
     async def leave(self) -> None:
         """Hang up."""
