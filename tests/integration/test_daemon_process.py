@@ -138,6 +138,13 @@ def test_on_a_damaged_store_it_starts_with_what_can_be_read_and_keeps_the_damage
     assert store.with_name(f"{store.name}.damaged-1").read_bytes() == rotten
 
 
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Coverage would want to write too, and complain in its own words."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("error", ["ENOSPC", "EROFS", "EIO"])
 def test_on_a_disk_that_takes_nothing_any_more_it_stops_as_asked_and_says_in_one_line_what_is_wrong(
     daemon: Daemon, error: str

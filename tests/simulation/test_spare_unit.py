@@ -30,13 +30,13 @@ class OldUnit:
     def __init__(self, world: LifeWorld, papers: Papers) -> None:
         self._world = world
         self._home, self._link_keys, self._papers = world.home, world.link_keys, papers
-        self._store_path, self._door = world.store_path, world.door
+        self._store_path, self._door, self._topics = world.store_path, world.door, world.topics
 
     def comes_back(self) -> Papers:
         """Put the card into the machine; return the papers that were left with it."""
         world = self._world
         world.home, world.link_keys, world.store_path = self._home, self._link_keys, self._store_path
-        world.door = self._door
+        world.door, world.topics = self._door, self._topics
         return self._papers
 
 
