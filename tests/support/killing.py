@@ -115,6 +115,7 @@ async def _kill_often(home: RealHome, random: Random, count: int) -> None:
 
 async def _one_of_a_loop(home: RealHome, sender: Sender, errands: list[Errand]) -> None:
     await home.wait_connected()
+    await home.lock_again()  # where it is withdrawn already, a command is done without a movement
     try:
         await sender.prepare()
         errand = await sender.unlock()
@@ -124,7 +125,6 @@ async def _one_of_a_loop(home: RealHome, sender: Sender, errands: list[Errand]) 
         errands.append(errand)
         await settle(home, sender, errand)
         await check_errand(home, errand)
-        await home.lock_again()
 
 
 async def _keep_locked(home: RealHome) -> None:

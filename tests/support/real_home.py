@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -55,6 +56,7 @@ class RealHome:
         )
         self.door = door_for(office, self.people.home, now_s=self.people.now_s)
         self._config = config
+        self._knob = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         """Start it."""
@@ -140,10 +142,14 @@ class RealHome:
         return sum(each["cause"] == "motor" and wanted in {None, each["command_id"]} for each in movements)
 
     async def lock_again(self) -> None:
-        """Wait until the bolt rests, and throw it by hand where it is withdrawn: another movement would show."""
-        await self.wait(self._rests, "a bolt that rests")
-        if (await self.world.truth())["bolt"] == "unlocked":
-            await self.world.hand("knob")
+        """Wait until the bolt rests, and throw it by hand where it is withdrawn: another movement would show.
+
+        One hand at a time: of two that see a withdrawn bolt the second would withdraw it again.
+        """
+        async with self._knob:
+            await self.wait(self._rests, "a bolt that rests")
+            if (await self.world.truth())["bolt"] == "unlocked":
+                await self.world.hand("knob")
 
     # The central log.
 
