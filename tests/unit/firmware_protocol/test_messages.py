@@ -272,7 +272,7 @@ def test_attack_an_unknown_code_is_malformed() -> None:
         pytest.param({0: 1, 1: bytes(32), 3: 5}, id="a hash without a piece"),
         pytest.param({0: 1, 1: bytes(32), 3: 4, 4: b"chunk"}, id="a piece longer than its object"),
         pytest.param({0: 1, 1: bytes(32), 2: 1, 3: 5, 4: b"chunk"}, id="a piece beyond the end of its object"),
-        pytest.param({0: 7, 1: bytes(32), 3: 5, 4: b"chunk"}, id="an unknown kind"),
+        pytest.param({0: 8, 1: bytes(32), 3: 5, 4: b"chunk"}, id="an unknown kind"),
     ],
 )
 def test_a_courier_that_carries_no_piece_of_an_object_is_malformed(fields: dict[int, Value]) -> None:
