@@ -113,7 +113,7 @@ class Door:
         self._denials = denials
         self._links = links
         self._owed: asyncio.Queue[tuple[_Intent, int]] = asyncio.Queue()
-        """By lock: commands whose outcome it has not told, with its number for them."""
+        """Commands whose outcome their lock has not told, with the lock's number for them."""
         self._turns = Turns()
 
     async def __call__(self, submission: Submission, responder: Responder) -> None:
