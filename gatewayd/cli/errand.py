@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from firmware_protocol.errors import RemoteProtocolError
@@ -29,8 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from gatewayd.channel import Entropy
     from gatewayd.config.values import Config
+    from gatewayd.link.radio import SurveyingRadio
     from gatewayd.provisioning.installation import Outcome
+    from gatewayd.store.store import Store
+    from gatewayd.timekeeping import Clock
 
 
 Document: TypeAlias = "dict[str, Any]"
@@ -48,6 +53,19 @@ class Errand(Protocol):
 
     def ask(self, client: ControlClient) -> ErrandDocument:
         """Have the running daemon do it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What an errand takes of the unit that it is done on, where no daemon has it."""
+
+    open_store: Callable[[Path], Store]
+    """Opens the store at a path, or makes it with its folder."""
+    open_radio: Callable[[Config], SurveyingRadio]
+    clock: Clock
+    entropy: Entropy
+    boot: str
+    """See `system_clock.machine_boot`."""
 
 
 def run_errand(
@@ -117,7 +135,8 @@ def _ended(config: Config, errand: Errand) -> ErrandDocument:
     try:
         client = ControlClient(config.control_path)
     except ControlError:
-        outcome = asyncio.run(_do(config, errand))  # nobody listens: the daemon is stopped, or hangs and has the store
+        # Nobody listens: the daemon is stopped, or hangs and has the store.
+        outcome = asyncio.run(do_here(config, errand, _this_machine()))
         return ErrandDocument(lock_id=outcome.lock_id.hex(), owner_epoch=outcome.owner_epoch, was_done=outcome.was_done)
     with client:
         if errand.needs_stop is not None:
@@ -125,13 +144,10 @@ def _ended(config: Config, errand: Errand) -> ErrandDocument:
         return errand.ask(client)
 
 
-async def _do(config: Config, errand: Errand) -> Outcome:
-    store = open_store(config.store_path)
-    radio = BleakRadio.from_settings(
-        backend=config.settings.radio.backend,
-        options=config.settings.radio.options,
-        adapter=config.settings.radio.adapter,
-    )
+async def do_here(config: Config, errand: Errand, machine: Machine) -> Outcome:
+    """Do an errand on the unit itself; raises as the errand does, and `StoreError` where a daemon has the store."""
+    store = machine.open_store(config.store_path)
+    radio = machine.open_radio(config)
     try:
         return await errand.at(
             Site(
@@ -139,13 +155,28 @@ async def _do(config: Config, errand: Errand) -> Outcome:
                 radio=radio,
                 identity=config.identity(),
                 roots=config.roots,
-                clock=SystemClock(),
-                entropy=SystemEntropy(),
+                clock=machine.clock,
+                entropy=machine.entropy,
                 progress=tell,
-                machine_boot=machine_boot(os.environ),
+                machine_boot=machine.boot,
             )
         )
     finally:
         await radio.close()
         await store.close()
         hand_over(config.store_path)
+
+
+def _this_machine() -> Machine:
+    return Machine(
+        open_store=open_store,
+        open_radio=_open_radio,
+        clock=SystemClock(),
+        entropy=SystemEntropy(),
+        boot=machine_boot(os.environ),
+    )
+
+
+def _open_radio(config: Config) -> BleakRadio:
+    radio = config.settings.radio
+    return BleakRadio.from_settings(backend=radio.backend, options=radio.options, adapter=radio.adapter)

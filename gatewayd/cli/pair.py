@@ -79,14 +79,7 @@ def pair(  # noqa: PLR0913 - each is a prompt too
     """
 
     def prepare() -> Errand:
-        content = content_of(papers, size_max=FILE_SIZE_MAX)
-        return _Pairing(
-            papers=papers_in(papers, content),
-            document=json_text.loads(content),
-            label=_label(label),
-            address=_address(address),
-            former_keys=None if former_key is None else KeyPair.from_private(key_in(former_key)),
-        )
+        return pairing(papers, label=label, address=address, former_key=former_key)
 
     def after(loaded: Config, outcome: ErrandDocument) -> Document | None:
         return try_bolt(loaded, outcome.lock_id, door_open=door_open) if _wants_test(test) else None
@@ -107,11 +100,28 @@ def decommission(order: Path, *, address: str | None = None, config: Path = DEFA
         config: The configuration file of the gateway.
         json: Print the result for machines.
     """
+    return run_errand(
+        lambda: release(order, address=address), config, done="let go; it waits for its next home", as_json=json
+    )
 
-    def prepare() -> Errand:
-        return _Release(raw=_read_order(order), address=_address(address))
 
-    return run_errand(prepare, config, done="let go; it waits for its next home", as_json=json)
+def pairing(
+    papers: Path, *, label: str | None = None, address: str | None = None, former_key: Path | None = None
+) -> Errand:
+    """Return what `pair` with these arguments is to do; raises `GatewayError` for what is wrong with them."""
+    content = content_of(papers, size_max=FILE_SIZE_MAX)
+    return _Pairing(
+        papers=papers_in(papers, content),
+        document=json_text.loads(content),
+        label=_label(label),
+        address=_address(address),
+        former_keys=None if former_key is None else KeyPair.from_private(key_in(former_key)),
+    )
+
+
+def release(order: Path, *, address: str | None = None) -> Errand:
+    """Return what `decommission` with these arguments is to do; raises `GatewayError` for what is wrong with them."""
+    return _Release(raw=_read_order(order), address=_address(address))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

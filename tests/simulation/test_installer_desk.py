@@ -22,7 +22,7 @@ from simulator.flash_media import MemoryMedium
 from simulator.lock import SimulatedLock
 from simulator.mechanics import Mechanics
 from simulator.seams import LoopScheduler
-from tests.support.gateway_folder import text_of
+from tests.support.gateway_folder import document_of
 from tests.support.life_world import LifeWorld
 from tests.support.memory_world import MOTOR_MS
 from tests.support.virtual_loop import run_virtual
@@ -31,22 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatewayd.house import House
-    from gatewayd.provisioning.papers import Papers
 
 SECOND_ADDRESS: Final = "F0:00:00:00:00:02"
-
-
-def document_of(papers: Papers) -> dict[str, Any]:
-    """Return papers as a file has them."""
-    assert papers.keyset is not None
-    assert papers.state is not None
-    return {
-        "keyset": text_of(papers.keyset),
-        "state": text_of(papers.state),
-        "authorities": [text_of(raw) for raw in papers.authorities],
-        "doors": [text_of(raw) for raw in papers.doors],
-        "pairing_orders": [text_of(raw) for raw in papers.pairing_orders],
-    }
 
 
 class Stairwell(LifeWorld):

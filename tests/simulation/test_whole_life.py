@@ -13,17 +13,16 @@ from nacl.public import PrivateKey
 from firmware_protocol.checkpoint import Checkpoint, origin_of, sign_checkpoint
 from firmware_protocol.codes import Code
 from firmware_protocol.merkle import Frontier, leaf_hash
-from firmware_protocol.noise import KeyPair
 from firmware_protocol.vocabulary import OfflineClass, Parcel, Tier
-from gatewayd.provisioning.backup import check_order, seal, unseal
-from gatewayd.provisioning.papers import ProvisioningError
-from gatewayd.store.log import read_log
+from gatewayd.cli.log_file import read_export
+from gatewayd.provisioning.backup import unseal
 from simulator.demo_audit import RECORDED
 from simulator.demo_stage import command_in
 from tests.support.bumble_life import BumbleLife
 from tests.support.courier_phone import CourierPhone
 from tests.support.intruders import FormerOwner, Intruders, former_carer
 from tests.support.life_laws import Account, LawKeeper, all_leaves, audit
+from tests.support.life_unit import LifeUnit
 from tests.support.life_world import LifeWorld
 from tests.support.virtual_loop import run_virtual
 
@@ -31,12 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from gatewayd.provisioning.installation import Outcome
     from simulator.office import Holder
 
 RECOVERY: Final = PrivateKey(bytes([4]) * 32)
 """The office's, for backups."""
-SPARE_LINK: Final = KeyPair.from_private(bytes([88]) * 32)
-"""The spare unit's own key."""
 DAY_COUNT: Final = 21
 DAY_S: Final = 86_400
 SHORT_DAY_S: Final = 3_600
@@ -69,10 +67,10 @@ class Life:
         await self.three_weeks_of_carers()
         await self.stage("after three weeks")
         sealed = self.back_up()
-        dead_card = await self.gateway_dies_for_a_day()
+        dead = await self.gateway_dies_for_a_day()
         await self.restore_on_a_spare_unit(sealed)
         await self.stage("restored")
-        self.read_the_dead_card(dead_card)
+        self.read_the_dead_card(dead, sealed)
         await self.lock_moves_to_another_home()
         await self.stage("moved")
         await self.gateway_is_away()
@@ -135,7 +133,7 @@ class Life:
     async def pair_offline(self) -> None:
         """Pair the lock, where nothing reaches the internet."""
         self.world.broker.stop()
-        outcome = await self.world.pair()
+        outcome = await self.pair(LifeUnit(self.world, "here", home=self.world.home), owner_epoch=1)
         assert (outcome.owner_epoch, outcome.was_done) == (1, False)
         await self.start()
 
@@ -149,12 +147,16 @@ class Life:
                 await self.opens(self.world.carer("bo"))
             await asyncio.sleep(self.day_s)
 
-    def back_up(self) -> bytes:
-        """Seal the gateway's keys for the office."""
-        return seal(self.world.identity, recovery_key=bytes(RECOVERY.public_key))
+    def back_up(self) -> Path:
+        """Run `gatewayd backup` beside the daemon; return the file."""
+        folder = self.world.store_folder
+        public, sealed = folder / "recovery.pub", folder / "backup.sealed"
+        public.write_bytes(bytes(RECOVERY.public_key))
+        self.unit.command("backup", sealed, "--recovery-key", public)
+        return sealed
 
-    async def gateway_dies_for_a_day(self) -> Path:
-        """The lock is alone: it decides. Return the dead unit's card."""
+    async def gateway_dies_for_a_day(self) -> LifeUnit:
+        """The lock is alone: it decides. Return the dead unit."""
         world = self.world
         await self.opens(world.carer("anna", offline_class=RESPONDER))  # decided, and on no phone's way out
         await world.kill_gateway()
@@ -164,21 +166,27 @@ class Life:
         await self.stage("gateway dead")
         await asyncio.sleep(82_800)
         await self.opens(world.carer("morning", offline_class=RESPONDER))
-        return world.store_path
+        return self.unit
 
-    async def restore_on_a_spare_unit(self, sealed: bytes) -> None:
-        """A unit with a fresh store and a key of its own becomes the gateway, by an order of a higher owner epoch."""
-        world, roots = self.world, self.world.office.root_public_keys
-        restored = unseal(sealed, recovery_private=bytes(RECOVERY))
-        assert restored.gateway_id == world.home.gateway_id
-        with pytest.raises(ProvisioningError, match="ask the office first"):
-            check_order(world.papers(), restored=restored, spare_link_key=SPARE_LINK.public, roots=roots)
+    async def restore_on_a_spare_unit(self, sealed: Path) -> None:
+        """A unit with no store and keys of its own becomes the gateway, by `gatewayd restore` and what that says."""
+        world = self.world
+        spare = LifeUnit(world, "spare", home=world.office.home("spare"))
+        private = world.store_folder / "recovery.key"
+        private.write_bytes(bytes(RECOVERY))
+        private.chmod(0o600)
+        restore = ("restore", sealed, "--recovery-key", private, "--papers")
+        spare.command(*restore, spare.write_papers(world.papers()), fails_with="ask the office first for a pairing")
         dead = self.owner_of_today()
-        world.replace_unit(SPARE_LINK)
-        papers = world.papers(owner_epoch=2)
-        check_order(papers, restored=restored, spare_link_key=SPARE_LINK.public, roots=roots)
-        outcome = await world.pair(papers, former=restored.link_keys)
+        world.plug_in(spare)
+        papers = spare.write_papers(world.papers(owner_epoch=2))
+        told = spare.command(*restore, papers)
+        assert spare.command(*restore, papers) == told
+        assert not spare.config.store_path.exists()
+        outcome = await spare.go_on(told)
         assert (outcome.owner_epoch, outcome.was_done) == (2, False)
+        world.plug_in(spare)
+        assert world.identity.gateway_id == world.home.gateway_id
         self.intruders.former.append(dead)  # whoever has the dead unit's card
         world.broker.start()
         await self.start()
@@ -186,20 +194,21 @@ class Life:
         await self.opens(world.carer("anna"))
         await world.settled()
 
-    def read_the_dead_card(self, card: Path) -> None:
+    def read_the_dead_card(self, dead: LifeUnit, sealed: Path) -> None:
         """The office reads what the dead unit had decided and not delivered, and signs for it with the backup's key."""
-        world, gateway_id = self.world, self.world.home.gateway_id
-        copy = read_log(card)
+        world, gateway_id, exported = self.world, self.world.home.gateway_id, dead.folder / "journal.jsonl"
+        dead.command("log", "export", exported)
+        assert dead.command("log", "verify", "--from", exported).startswith("whole; ")
+        copy, _ = read_export(exported)
         leaves = [each.leaf for each in copy.leaves]
+        assert len(leaves) == copy.size
         tree = Frontier.empty()
         for leaf in leaves:
             tree = tree.append(leaf_hash(leaf))
-        origin = origin_of(gateway_id.hex(), copy.log_id.hex())
-        checkpoint = Checkpoint(origin=origin, size=tree.size, root=tree.root())
-        assert len(leaves) == copy.size
-        for leaf in leaves:
             world.central.take_entry(gateway_id, leaf, world.central_now())
-        note = sign_checkpoint(checkpoint, key=world.home.gateway_signing_key, name=origin)
+        origin = origin_of(gateway_id.hex(), copy.log_id.hex())
+        key = unseal(sealed.read_bytes(), recovery_private=bytes(RECOVERY)).signing_key
+        note = sign_checkpoint(Checkpoint(origin=origin, size=tree.size, root=tree.root()), key=key, name=origin)
         assert world.central.take_checkpoint(gateway_id, note, world.central_now()) is not None
 
     async def lock_moves_to_another_home(self) -> None:
@@ -208,8 +217,9 @@ class Life:
         self.intruders.former.append(self.owner_of_today())
         await self.take_down(owner_epoch=3)
         here, released_seq = world.home.gateway_id, world.lock.flash.last_seq
-        world.move_to(world.office.home("home-2"))
-        assert (await world.pair(world.papers(owner_epoch=4))).owner_epoch == 4
+        there = world.office.home("home-2")
+        world.move_to(there)
+        assert (await self.pair(LifeUnit(world, "there", home=there), owner_epoch=4)).owner_epoch == 4
         await self.start()
         await world.settled()
         await self.opens(world.carer("dag"))
@@ -237,10 +247,22 @@ class Life:
         """Stop, release, and let the gateway deliver what there is."""
         world = self.world
         await world.stop_gateway()
-        assert (await world.release(owner_epoch=owner_epoch)).owner_epoch == owner_epoch
+        order = world.office.decommission_order(world.home, now_s=world.utc_s(), owner_epoch=owner_epoch)
+        assert (await self.unit.decommission(order)).owner_epoch == owner_epoch
         await world.start_gateway()
         await world.settled()
         await world.stop_gateway()
+
+    @property
+    def unit(self) -> LifeUnit:
+        """The box that is the gateway now."""
+        assert self.world.unit is not None
+        return self.world.unit
+
+    async def pair(self, unit: LifeUnit, *, owner_epoch: int) -> Outcome:
+        """Let a unit be the gateway, and run `gatewayd pair` on it."""
+        self.world.plug_in(unit)
+        return await unit.pair(unit.write_papers(self.world.papers(owner_epoch=owner_epoch)))
 
     async def start(self) -> None:
         """Start the gateway and wait until it has its lock."""

@@ -11,6 +11,7 @@ from simulator.office import Office
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gatewayd.provisioning.papers import Papers
     from simulator.office import Home
 
 NOW_S: Final = 1_800_000_000
@@ -32,13 +33,26 @@ def text_of(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-class GatewayFolder:
-    """Files below one folder; everything in them comes from one seed."""
+def document_of(papers: Papers) -> dict[str, Any]:
+    """Return papers as a file has them."""
+    assert papers.keyset is not None
+    assert papers.state is not None
+    return {
+        "keyset": text_of(papers.keyset),
+        "state": text_of(papers.state),
+        "authorities": [text_of(raw) for raw in papers.authorities],
+        "doors": [text_of(raw) for raw in papers.doors],
+        "pairing_orders": [text_of(raw) for raw in papers.pairing_orders],
+    }
 
-    def __init__(self, folder: Path) -> None:
+
+class GatewayFolder:
+    """Files below one folder; everything in them comes from one seed, or from an office and a home that are given."""
+
+    def __init__(self, folder: Path, *, office: Office | None = None, home: Home | None = None) -> None:
         self.folder = folder
-        self.office = Office(b"folder")
-        self.home: Home = self.office.home("ada")
+        self.office = office or Office(b"folder")
+        self.home: Home = home or self.office.home("ada")
         self.config = folder / "config.toml"
         self.credentials = folder / "credentials"
         self.roots = folder / "trust.d" / "roots.pub"

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gatewayd.link.radio import SurveyingRadio
     from gatewayd.store.database import Transaction
     from simulator.office import Holder, Home
+    from tests.support.life_unit import LifeUnit
 
 T = TypeVar("T")
 
@@ -82,6 +83,9 @@ class LifeWorld(MemoryWorld):
         super().__init__(folder, seed)
         self.store_folder = folder
         self.link_keys: KeyPair = self.home.gateway_link_keys
+        self.unit: LifeUnit | None = None
+        """Whose files say who the gateway is and where its store stands; None: the world itself does."""
+        self._identity: Identity | None = None
         self.said: list[str] = []
         self.tape = Tape(self.lock)
         """What an eavesdropper has of the link."""
@@ -95,6 +99,8 @@ class LifeWorld(MemoryWorld):
     @property
     def identity(self) -> Identity:
         """The gateway's keys, whichever of its link keys it has now."""
+        if self._identity is not None:
+            return self._identity
         return Identity(signing_key=self.home.gateway_signing_key, link_keys=self.link_keys)
 
     @asynccontextmanager
@@ -119,11 +125,12 @@ class LifeWorld(MemoryWorld):
         self.topics = Topics.of(home.gateway_id)
         self.store_path = self.store_folder / f"{home.label}.sqlite"
 
-    def replace_unit(self, link_keys: KeyPair) -> None:
-        """Let a spare unit with a fresh store and this link key stand where the gateway stood."""
-        self.link_keys = link_keys
-        self.door = self.office.door(self.home, gateway_link_key=link_keys.public)
-        self.store_path = self.store_folder / f"{self.home.label}-spare.sqlite"
+    def plug_in(self, unit: LifeUnit) -> None:
+        """Let a unit stand where the gateway of this world stands, with what is in its files now."""
+        config = unit.config
+        self.unit, self.store_path, self._identity = unit, config.store_path, config.identity()
+        self.link_keys = self._identity.link_keys
+        self.door = self.office.door(self.home, gateway_link_key=self.link_keys.public)
 
     def papers(self, *, owner_epoch: int = 1, life_s: int = 86_400, home: Home | None = None) -> Papers:
         """Return what the office gives an installer."""
