@@ -23,7 +23,7 @@ from simulator.demo_offline import carer_opens, much_is_refused
 from simulator.demo_online import alarm_centre, alarm_centre_unlocks, link_comes_up
 from simulator.demo_outage import gateway_dies_and_returns
 from simulator.demo_processes import ProcessError
-from simulator.demo_promises import Ledger
+from simulator.demo_promises import Broken, Ledger, Promise
 from simulator.demo_report import Summary, Teller
 from simulator.demo_return import broker_returns, honest_resend
 from simulator.demo_stage import People, Phones, Stage, door_for
@@ -84,15 +84,30 @@ def _telling(stage: Stage) -> Iterator[None]:
         stage.teller.fault(f"the scene ended early: {type(error).__name__}: {error}")
 
 
+class _ToldEnoughError(Exception):
+    """What the story was told for has been seen."""
+
+
 async def play(
-    world: World, people: People, teller: Teller, *, story_s_max: float = STORY_S_MAX
+    world: World,
+    people: People,
+    teller: Teller,
+    *,
+    story_s_max: float = STORY_S_MAX,
+    until_broken: Promise | None = None,
 ) -> tuple[Ledger, Summary]:
-    """Set up, tell the story, and return what came of it.
+    """Set up, tell the story, and return what came of it. It ends early where `until_broken` is found broken.
 
     Raises:
         ProcessError: the world did not come up.
     """
-    ledger = Ledger(on_broken=teller.broken)
+
+    def note_broken(broken: Broken) -> None:
+        teller.broken(broken)
+        if broken.promise is until_broken:
+            raise _ToldEnoughError
+
+    ledger = Ledger(on_broken=note_broken)
     summary = Summary(broker=world.broker_name, mqtt=world.mqtt.value)
     await world.set_up(now_s=people.now_s)
     teller.hint(f"set up: air, lock, {world.broker_name}, central log; provisioned in {world.files.root}")
@@ -107,6 +122,8 @@ async def play(
                 await _tell_story(stage)
         except TimeoutError:
             teller.fault(f"the story was given up after {story_s_max:.0f} s")
+        except _ToldEnoughError:
+            teller.hint("the story ends here, as was asked for")
     summary.story_ms = teller.elapsed_ms
     return ledger, summary
 
@@ -118,7 +135,8 @@ async def _run(arguments: argparse.Namespace, mosquitto: str | None, mqtt: MqttV
     people = People(office, office.home("Oak Street 12"), now_s=int(time.time()))
     world = World(HomeFiles(root=root), office, people.home, mosquitto=mosquitto, mqtt=mqtt)
     try:
-        ledger, summary = await play(world, people, teller)
+        until_broken = None if arguments.until_broken is None else Promise(arguments.until_broken)
+        ledger, summary = await play(world, people, teller, until_broken=until_broken)
         teller.finish(ledger, summary)
         if not ledger.all_held:
             teller.hint(f"the daemon's last words:\n{world.gateway.tail()}")
@@ -156,6 +174,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--stay", action="store_true", help="leave everything running until Ctrl-C")
     parser.add_argument("--broker", choices=("auto", "mosquitto", "embedded"), default="auto")
     parser.add_argument("--protocol", choices=[version.value for version in MqttVersion], help="of MQTT")
+    parser.add_argument(
+        "--until-broken",
+        choices=[promise.value for promise in Promise],
+        metavar="PROMISE",
+        help="end the story where this promise is found broken",
+    )
     parser.add_argument("--keep-dir", type=Path, metavar="DIR", help="keep all files there; must not exist yet")
     arguments = parser.parse_args(argv)
     mosquitto = None if arguments.broker == "embedded" else find_mosquitto()

@@ -28,6 +28,7 @@ async def past_is_rewritten(stage: Stage) -> None:
     world = stage.world
     known_count = _count(stage, RECORDED)
     await world.lock.stop()
+    world.lock_options = ("--address", world.lock_address)  # the memory is another one, the radio is not
     honest = world.files.lock_flash.read_bytes()
     world.files.lock_flash.write_bytes(rewritten(honest))
     await world.start_lock()

@@ -34,7 +34,7 @@ def runs(
         shutil.copytree(snapshot, tree, dirs_exist_ok=True)
         try:
             apply_patch(patch, tree)
-            return run_demo(tree=tree)
+            return run_demo("--until-broken", patch.stem, tree=tree)
         finally:
             shutil.rmtree(tree)
 

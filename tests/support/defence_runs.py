@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 RUN_S_MAX: Final = 300
 """Longest run of one test, in seconds."""
 AT_ONCE_COUNT: Final = 2
-SKIPPED: Final = (".git", ".venv", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".coverage*")
+SKIPPED: Final = (".git", ".venv", ".vm", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".coverage*")
 """What a copy goes without. Compiled modules come along: they are told apart by the time of their source."""
 PYTEST: Final = (
     *(sys.executable, "-m", "pytest", "--no-cov", "--quiet", "-p", "no:cacheprovider", "-p", "no:randomly"),
