@@ -8,7 +8,7 @@
 - §5: bundles and chains: `chains`.
 - §7 to §9: the link, both roles, attribute values in and events out: `fragments`, `hello`, `noise`, `messages`,
   `errands`, `link_session`, `session`. The caller brings milliseconds of its own monotonic clock, keys and nonces.
-- §11: phones: `relay`. §12: the lock's log: `lock_log`. §13: journal and receipts: `merkle`, `checkpoint`.
+- §11: phones: `relay`. §12: the lock's log: `lock_log`. §13: journal and receipts: `merkle`, `checkpoint`, `erased`.
 - §14: the broker: `topics`.
 - §18 to §20: `pairing`, `ownership`, `courier`. §21: sealed messages: `sealed`.
 
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from firmware_protocol.commands import Alarm, ChallengeFreshness, Command, EpochFreshness, Request
     from firmware_protocol.cose import Envelope, id_of, kid_of, parse
     from firmware_protocol.courier import CourierDesk, Delivery, pieces
+    from firmware_protocol.erased import ErasedEntry
     from firmware_protocol.errands import (
         Courier,
         CourierAck,
@@ -192,6 +193,7 @@ __all__ = [
     "DriftReport",
     "Envelope",
     "EpochFreshness",
+    "ErasedEntry",
     "ErrorRecord",
     "EventNotification",
     "FormerOwner",
@@ -341,6 +343,7 @@ _MODULES: Final = (
     "lock_log",
     "merkle",
     "checkpoint",
+    "erased",
     "topics",
     "pairing",
     "ownership",

@@ -96,10 +96,12 @@ class CentralCredentials:
         orders = [
             open_by_role(DecommissionOrder, order, keyset=keyset, role=Role.PAIRING) for order in self.decommissions
         ]
+        receipt = keyset.roles.get(Role.RECEIPT)
         return Directory(
             gateway_keys={door.gateway_id: door.gateway_identity_key for door in doors},
             lock_log_keys={door.lock_id: door.lock_log_key for door in doors},
             decommissions=frozenset((order.lock_id, order.owner_epoch) for order in orders),
+            receipt_keys=() if receipt is None else receipt.keys,
         )
 
 

@@ -21,7 +21,7 @@ from simulator.journal_leaf import INDEX_MAX
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from simulator.central_store import CentralStore
+    from simulator.central_store import CentralStore, HeldLog
     from simulator.journal_leaf import Leaf
 
 RECORDED: Final = "carelock.lock.recorded"
@@ -41,6 +41,10 @@ class LockBooks:
         self._decommissions = decommissions
         self._store = store
         self._log_keys = log_keys
+
+    def pass_over(self, held: HeldLog) -> None:
+        """Pass an entry that came as a hash: it may have been a record of any lock."""
+        self._store.pass_hole(held)
 
     def take(self, leaf: Leaf) -> None:
         """Read a leaf that is under a verified checkpoint; what is wrong with it raises an alarm."""
@@ -71,7 +75,11 @@ class LockBooks:
             if not self._is_ordered(lock_id):
                 self._alarm(leaf, "lock.log_restarted", f"log {log_id.hex()} after {last.log_id.hex()}")
             last = None
-        position = _begins_with_its_owner(leaf, last, log_id, record, seq) or _position_after(last, log_id)
+        position = (
+            _begins_with_its_owner(leaf, last, log_id, record, seq)
+            or self._past_holes(leaf, lock_id, last, log_id, seq)
+            or _position_after(last, log_id)
+        )
         _, after = verify_batch(position, from_seq=seq, previous=position.head, records=[record])
         row = LockRecordRow(
             lock_id=lock_id,
@@ -83,9 +91,22 @@ class LockBooks:
             journal_id=leaf.log_id,
         )
         self._store.add_lock_record(row)
+        self._store.close_holes(lock_id, leaf.gateway_id, leaf.log_id)
         signed = self._store.lock_head(lock_id, log_id, after.seq)
         if signed is not None:
             self._compare(leaf, row, signed)
+
+    def _past_holes(
+        self, leaf: Leaf, lock_id: bytes, last: LockRecordRow | None, log_id: bytes, seq: int
+    ) -> LogPosition | None:
+        """Return where the log goes on behind records whose words were erased: at most as many as came as hashes.
+
+        The leaf states the hash that leads on, and the lock's next signed head shows whether it is true.
+        """
+        missing_count = seq - 1 - (0 if last is None else last.seq)
+        if not 0 < missing_count <= self._store.holes_since_record(lock_id, leaf.gateway_id, leaf.log_id):
+            return None
+        return LogPosition(log_id=log_id, seq=seq - 1, head=_hex(leaf, "previous"))
 
     def _is_ordered(self, lock_id: bytes) -> bool:
         """Tell whether a DecommissionOrder that explains no earlier change explains this one."""
@@ -99,7 +120,8 @@ class LockBooks:
         last = self._store.last_lock_record(lock_id)
         last_seq = last.seq if last is not None and last.log_id == head.log_id else 0
         signed_seq = self._store.signed_lock_seq(lock_id, head.log_id)
-        if signed_seq > last_seq:
+        erased_count = self._store.holes_since_record(lock_id, leaf.gateway_id, leaf.log_id)
+        if signed_seq > last_seq + erased_count:
             # A head may run ahead of the records by what was written as it was signed, but a gateway copies
             # those before it asks for the next head.
             self._alarm(leaf, "lock.withheld", f"the lock has signed record {signed_seq}, which never came")

@@ -13,20 +13,22 @@ from firmware_protocol.checkpoint import Checkpoint, cosign, origin_of, parse_no
 from firmware_protocol.codes import Code
 from firmware_protocol.cose import kid_of
 from firmware_protocol.errors import RemoteProtocolError
-from firmware_protocol.merkle import Frontier, leaf_hash
 from firmware_protocol.signed import sign
 from firmware_protocol.statements import CHECKPOINT_SIZE_MAX, Conflict
+from simulator.central_erased import TOLD, entry_of
 from simulator.central_locks import LockBooks
 from simulator.central_store import AlarmRow, HeldLog
 from simulator.journal_leaf import Leaf, read_leaf
 from simulator.sealed_entries import open_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from nacl.public import PrivateKey
     from nacl.signing import SigningKey
 
+    from firmware_protocol.merkle import Frontier
+    from simulator.central_erased import Entry
     from simulator.central_store import CentralStore
 
 PENDING_COUNT_MAX: Final = 10_000
@@ -51,6 +53,8 @@ class Directory:
     """Lock id to the Ed25519 key that signs its LogHeads."""
     decommissions: frozenset[tuple[bytes, int]] = frozenset()
     """Lock id and owner epoch of every DecommissionOrder: each explains one new log of its lock."""
+    receipt_keys: tuple[bytes, ...] = ()
+    """Ed25519 keys of the receipt role, beside the one that this log signs with: of receipts that it has given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +70,7 @@ class _Journal:
     """One log: what is verified, and what waits for a checkpoint."""
 
     held: HeldLog
-    pending: list[bytes] = field(default_factory=list)
+    pending: list[Entry] = field(default_factory=list)
     frontiers: list[Frontier] = field(default_factory=list)
     """After each pending entry."""
     asked_size: int | None = None
@@ -77,10 +81,10 @@ class _Journal:
         """How many entries are there, from index 0 without a gap."""
         return self.held.frontier.size + len(self.pending)
 
-    def append(self, leaf: bytes) -> None:
+    def append(self, entry: Entry) -> None:
         before = self.frontiers[-1] if self.frontiers else self.held.frontier
-        self.pending.append(leaf)
-        self.frontiers.append(before.append(leaf_hash(leaf)))
+        self.pending.append(entry)
+        self.frontiers.append(before.append(entry.hashed))
 
     def forget_pending(self) -> None:
         self.pending.clear()
@@ -102,6 +106,7 @@ class CentralLog:
         self._store = store
         self._directory = directory
         self._key = receipt_key
+        self._receipt_keys = {bytes(receipt_key.verify_key), *directory.receipt_keys}
         self._name = f"carelock/receipt/{kid_of(bytes(receipt_key.verify_key)).hex()}"
         self._locks = LockBooks(store, directory.lock_log_keys, directory.decommissions)
         self._journals: dict[tuple[bytes, bytes], _Journal] = {}
@@ -118,10 +123,16 @@ class CentralLog:
             except RemoteProtocolError as error:
                 self._alarm(gateway_id, "entry.unreadable", "journal", error.detail)
                 return None
-            if leaf.gateway_id != gateway_id or gateway_id not in self._directory.gateway_keys:
+            public = self._directory.gateway_keys.get(gateway_id)
+            if leaf.gateway_id != gateway_id or public is None:
                 self._alarm(gateway_id, "entry.misplaced", "journal", "an entry of another gateway")
                 return None
-            return self._place(leaf, now)
+            try:
+                entry = entry_of(leaf, public=public, receipt_keys=self._receipt_keys)
+            except RemoteProtocolError as error:
+                self._alarm(gateway_id, "entry.withheld", leaf.log_id.hex(), f"entry {leaf.index}: {error.detail}")
+                return None
+            return self._place(leaf, entry, now)
 
     def take_checkpoint(self, gateway_id: bytes, note: bytes, now: Now) -> bytes | None:
         """Check a checkpoint; the answer is a receipt, a Conflict, or nothing."""
@@ -151,24 +162,24 @@ class CentralLog:
             raise RemoteProtocolError(Code.UNKNOWN_SIGNER, "a checkpoint of another gateway")
         return verify_checkpoint(note, name=origin, public=public), log_id
 
-    def _place(self, leaf: Leaf, now: Now) -> bytes | None:
+    def _place(self, leaf: Leaf, entry: Entry, now: Now) -> bytes | None:
         journal = self._journal(leaf.gateway_id, leaf.log_id)
         if leaf.index > journal.size:
             self._store.count("entries.jumped")
             return self._ask(journal, now)
         if leaf.index < journal.size:
-            self._compare(journal, leaf)
+            self._compare(journal, leaf, entry)
         elif len(journal.pending) < PENDING_COUNT_MAX:
-            journal.append(leaf.raw)
+            journal.append(entry)
         return None
 
-    def _compare(self, journal: _Journal, leaf: Leaf) -> None:
+    def _compare(self, journal: _Journal, leaf: Leaf, entry: Entry) -> None:
         verified = journal.held.frontier.size
         if leaf.index < verified:
             known = self._store.leaf_hash(leaf.gateway_id, leaf.log_id, leaf.index)
         else:
-            known = leaf_hash(journal.pending[leaf.index - verified])
-        if known == leaf_hash(leaf.raw):  # also of one whose words were erased here: they do not come back
+            known = journal.pending[leaf.index - verified].hashed
+        if known == entry.hashed:  # also of one whose words were erased here: they do not come back
             self._store.count("entries.repeated")
         else:
             self._alarm(leaf.gateway_id, "entry.contradicted", leaf.log_id.hex(), f"two entries {leaf.index}")
@@ -185,13 +196,29 @@ class CentralLog:
             return self._conflict(journal)
         new_count = checkpoint.size - verified.size
         frontier = journal.frontiers[new_count - 1] if new_count else verified
-        if checkpoint.root != frontier.root():
-            code = "log.inconsistent" if new_count else "log.forked"
-            self._alarm(gateway_id, code, subject, f"another root at size {checkpoint.size}")
+        forked_size = self._forked_size(journal, new_count)
+        if checkpoint.root != frontier.root() or forked_size is not None:
+            code = "log.inconsistent" if new_count and forked_size is None else "log.forked"
+            size = checkpoint.size if forked_size is None else forked_size
+            self._alarm(gateway_id, code, subject, f"another root at size {size}")
             # Somebody may have slipped entries in on the way: what no checkpoint covers is asked for again.
             journal.forget_pending()
             return self._conflict(journal)
         return self._accept(journal, note, frontier, new_count, now)
+
+    def _forked_size(self, journal: _Journal, new_count: int) -> int | None:
+        """Return at which size the next entries make another tree than a receipt of ours that the gateway has shown.
+
+        Attack: a second history, told under the receipts of the first.
+        """
+        held = journal.held
+        end = held.frontier.size + new_count
+        shown = [entry.proof.receipt for entry in journal.pending[:new_count] if entry.proof is not None]
+        for note in {*shown, *self._store.notes(held, from_size=held.frontier.size + 1, to_size=end)}:
+            stated = Checkpoint.parse(parse_note(note).text)
+            if stated.size <= end and stated.root != journal.frontiers[stated.size - held.frontier.size - 1].root():
+                return stated.size
+        return None
 
     def _accept(self, journal: _Journal, note: bytes, frontier: Frontier, new_count: int, now: Now) -> bytes | None:
         try:
@@ -200,19 +227,35 @@ class CentralLog:
             self._alarm(journal.held.gateway_id, "checkpoint.unverified", "journal", error.detail)
             return None
         self._note_replacement(journal)
-        leaves = journal.pending[:new_count]
+        entries = journal.pending[:new_count]
         journal.held = replace(journal.held, frontier=frontier, note=note)
         del journal.pending[:new_count], journal.frontiers[:new_count]
-        self._store.extend(journal.held, leaves)
-        within_s = None
-        for leaf in map(read_leaf, leaves):
-            self._locks.take(leaf)
-            promised = leaf.data.get("supervision_s") if leaf.type in LIFE_SIGNS else None
-            within_s = promised if isinstance(promised, int) else within_s
-        if leaves:  # a checkpoint of before, which anybody may replay, is no sign of life
+        self._store.extend(journal.held, entries)
+        within_s = self._read(journal.held, entries)
+        if entries:  # a checkpoint of before, which anybody may replay, is no sign of life
             self._store.note_heard(journal.held.gateway_id, now.utc_s, within_s)
         self._store.add_receipt(journal.held, receipt)
         return receipt
+
+    def _read(self, held: HeldLog, entries: Sequence[Entry]) -> int | None:
+        """Read what entries say that have just been stored; return within how many seconds more was promised."""
+        within_s = None
+        for entry in entries:
+            if not entry.leaf:
+                self._locks.pass_over(held)
+                continue
+            leaf = read_leaf(entry.leaf)
+            self._locks.take(leaf)
+            promised = leaf.data.get("supervision_s") if leaf.type in LIFE_SIGNS else None
+            within_s = promised if isinstance(promised, int) else within_s
+            told = leaf.data.get("entry_count") if leaf.type == TOLD else None
+            if isinstance(told, int):
+                self._store.note_told_erased(held, told)
+        owing = self._store.unaccounted_count(held)
+        if entries and owing > 0:
+            detail = f"{owing} entries came as hashes, and no entry says that they were erased"
+            self._alarm(held.gateway_id, "entry.withheld", held.log_id.hex(), detail)
+        return within_s
 
     def _note_replacement(self, journal: _Journal) -> None:
         others = [held for held in self._store.logs(journal.held.gateway_id) if held.log_id != journal.held.log_id]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from firmware_protocol.checkpoint import Checkpoint, parse_note
 from firmware_protocol.merkle import Frontier, leaf_hash
+from simulator.central_erased import TOLD
 from simulator.central_locks import RECORDED
 from simulator.central_store import CentralStore
 from simulator.journal_leaf import read_leaf
@@ -73,11 +74,13 @@ def problems(store: CentralStore) -> list[str]:
 
 
 def _problems_of(store: CentralStore, held: HeldLog) -> Iterator[str]:
-    name, tree, empty_count = held.log_id.hex(), Frontier.empty(), 0
+    name, tree, empty_count, told_count = held.log_id.hex(), Frontier.empty(), 0, 0
     stated = {Checkpoint.parse(parse_note(note).text) for note in (*store.notes(held), held.note) if note is not None}
     roots = {checkpoint.size: checkpoint.root for checkpoint in stated}
     for leaf, hashed in store.hashed_leaves(held):
         empty_count += not leaf
+        if TOLD.encode() in leaf and (told := read_leaf(leaf)).type == TOLD:
+            told_count += told.data["entry_count"]
         if leaf and leaf_hash(leaf) != hashed:
             yield f"{name}: entry {tree.size} is not what was received"
         tree = tree.append(hashed)
@@ -85,8 +88,11 @@ def _problems_of(store: CentralStore, held: HeldLog) -> Iterator[str]:
             yield f"{name}: the receipt over {tree.size} entries is over others"
     if tree != held.frontier:
         yield f"{name}: {tree.size} entries do not make the tree of {held.frontier.size}"
-    if empty_count != store.erased_count(held):
-        yield f"{name}: {empty_count} entries are empty, {store.erased_count(held)} were erased"
+    came_count = store.hole_count(held)
+    if empty_count != store.erased_count(held) + came_count:
+        yield f"{name}: {empty_count} entries are empty, {store.erased_count(held) + came_count} were erased"
+    if came_count > told_count:
+        yield f"{name}: {came_count} entries came as hashes, the gateway accounts for {told_count}"
 
 
 def _readable(store: CentralStore, held: HeldLog) -> Iterator[Leaf]:

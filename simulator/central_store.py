@@ -6,11 +6,13 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
-from firmware_protocol.merkle import Frontier, leaf_hash
+from firmware_protocol.merkle import TREE_SIZE_MAX, Frontier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from simulator.central_erased import Entry
 
 MEMORY: Final = ":memory:"
 SUPERVISION_S: Final = 6 * 3_600
@@ -25,6 +27,7 @@ CREATE TABLE IF NOT EXISTS entries (
 CREATE TABLE IF NOT EXISTS receipts (
   number INTEGER PRIMARY KEY, gateway BLOB NOT NULL, log BLOB NOT NULL, size INTEGER NOT NULL, note BLOB NOT NULL
 ) STRICT;
+CREATE INDEX IF NOT EXISTS receipts_of_log ON receipts (gateway, log, size);
 CREATE TABLE IF NOT EXISTS lock_records (
   lock BLOB, log BLOB, seq INTEGER, record BLOB NOT NULL, head BLOB NOT NULL,
   gateway BLOB NOT NULL, journal BLOB NOT NULL, PRIMARY KEY (lock, log, seq)
@@ -39,6 +42,15 @@ CREATE TABLE IF NOT EXISTS alarms (
 CREATE TABLE IF NOT EXISTS heard (gateway BLOB PRIMARY KEY, utc_s INTEGER NOT NULL, within_s INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS erasures (
   number INTEGER PRIMARY KEY, gateway BLOB NOT NULL, log BLOB NOT NULL, utc_s INTEGER NOT NULL, count INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS holes (
+  gateway BLOB, log BLOB, number INTEGER, accounted INTEGER NOT NULL, PRIMARY KEY (gateway, log, number)
+) STRICT;
+CREATE TABLE IF NOT EXISTS told_erased (
+  gateway BLOB, log BLOB, count INTEGER NOT NULL, PRIMARY KEY (gateway, log)
+) STRICT;
+CREATE TABLE IF NOT EXISTS lock_holes (
+  lock BLOB, gateway BLOB, log BLOB, passed INTEGER NOT NULL, PRIMARY KEY (lock, gateway, log)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS orders_used (lock BLOB, epoch INTEGER, PRIMARY KEY (lock, epoch)) STRICT;
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT;
@@ -132,16 +144,24 @@ class CentralStore:
                 return held
         return HeldLog(gateway_id=gateway_id, log_id=log_id, frontier=Frontier.empty(), note=None)
 
-    def extend(self, after: HeldLog, leaves: Sequence[bytes]) -> None:
-        """Write leaves at the end of a log, and how far it reaches then."""
-        first = after.frontier.size - len(leaves)
+    def extend(self, after: HeldLog, entries: Sequence[Entry]) -> None:
+        """Write entries at the end of a log, and how far it reaches then; those that are hashes with their receipts."""
+        numbered = list(enumerate(entries, start=after.frontier.size - len(entries)))
         self._sql.executemany(
             "INSERT INTO entries VALUES (?, ?, ?, ?, ?)",
+            [(after.gateway_id, after.log_id, number, entry.leaf, entry.hashed) for number, entry in numbered],
+        )
+        self._sql.executemany(
+            "INSERT INTO holes VALUES (?, ?, ?, ?)",
             [
-                (after.gateway_id, after.log_id, number, leaf, leaf_hash(leaf))
-                for number, leaf in enumerate(leaves, start=first)
+                (after.gateway_id, after.log_id, number, entry.accounted_size)
+                for number, entry in numbered
+                if not entry.leaf
             ],
         )
+        for proof in {entry.proof for entry in entries if entry.proof is not None}:
+            if proof.receipt not in self.notes(after, from_size=proof.size, to_size=proof.size):
+                self._add_receipt(after, proof.size, proof.receipt)
         self._sql.execute(
             "INSERT OR REPLACE INTO logs VALUES (?, ?, ?, ?)",
             (after.gateway_id, after.log_id, after.frontier.to_bytes(), after.note),
@@ -175,10 +195,11 @@ class CentralStore:
             (held.gateway_id, held.log_id),
         )
 
-    def notes(self, held: HeldLog) -> tuple[bytes, ...]:
-        """Return the receipts that were given for one log."""
+    def notes(self, held: HeldLog, *, from_size: int = 0, to_size: int = TREE_SIZE_MAX) -> tuple[bytes, ...]:
+        """Return the receipts that were given for one log, over trees of `from_size` to `to_size` entries."""
         rows = self._sql.execute(
-            "SELECT note FROM receipts WHERE gateway = ? AND log = ?", (held.gateway_id, held.log_id)
+            "SELECT note FROM receipts WHERE gateway = ? AND log = ? AND size BETWEEN ? AND ?",
+            (held.gateway_id, held.log_id, from_size, to_size),
         )
         return tuple(note for (note,) in rows)
 
@@ -208,6 +229,30 @@ class CentralStore:
         ).fetchone()
         return found[0] or 0
 
+    def hole_count(self, held: HeldLog) -> int:
+        """Return how many entries of a log came as hashes, because the gateway had erased their words."""
+        ((count,),) = self._sql.execute(
+            "SELECT count(*) FROM holes WHERE gateway = ? AND log = ?", (held.gateway_id, held.log_id)
+        )
+        return int(count)
+
+    def note_told_erased(self, held: HeldLog, count: int) -> None:
+        """Note that a gateway has said in its journal how many entries it erased, once more."""
+        self._sql.execute(
+            "INSERT INTO told_erased VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count",
+            (held.gateway_id, held.log_id, count),
+        )
+
+    def unaccounted_count(self, held: HeldLog) -> int:
+        """Return how many entries came as hashes, should have been accounted for by now, and were not; at least 0."""
+        key = (held.gateway_id, held.log_id)
+        ((due, told),) = self._sql.execute(
+            "SELECT (SELECT count(*) FROM holes WHERE gateway = ?1 AND log = ?2 AND accounted <= ?3),"
+            " coalesce((SELECT count FROM told_erased WHERE gateway = ?1 AND log = ?2), 0)",
+            (*key, held.frontier.size),
+        )
+        return max(0, int(due) - int(told))
+
     def cut_log(self) -> None:
         """Leave no earlier version of a page in the write-ahead log."""
         self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -216,9 +261,12 @@ class CentralStore:
 
     def add_receipt(self, held: HeldLog, receipt: bytes) -> None:
         """Keep a receipt that is about to be given."""
+        self._add_receipt(held, held.frontier.size, receipt)
+
+    def _add_receipt(self, held: HeldLog, size: int, receipt: bytes) -> None:
         self._sql.execute(
             "INSERT INTO receipts (gateway, log, size, note) VALUES (?, ?, ?, ?)",
-            (held.gateway_id, held.log_id, held.frontier.size, receipt),
+            (held.gateway_id, held.log_id, size, receipt),
         )
 
     def receipts(self) -> tuple[tuple[int, bytes], ...]:
@@ -278,6 +326,30 @@ class CentralStore:
             "SELECT max(seq) FROM lock_heads WHERE lock = ? AND log = ?", (lock_id, log_id)
         ).fetchone()
         return found[0] or 0
+
+    def pass_hole(self, held: HeldLog) -> None:
+        """Note that an entry came as a hash: it may have been a record of any lock that this log tells of."""
+        self._sql.execute(
+            "INSERT INTO lock_holes VALUES (x'', ?, ?, 1) ON CONFLICT DO UPDATE SET passed = passed + 1",
+            (held.gateway_id, held.log_id),
+        )
+
+    def holes_since_record(self, lock_id: bytes, gateway_id: bytes, journal_id: bytes) -> int:
+        """Return how many entries of a journal came as hashes since its last record of this lock that was read."""
+        ((count,),) = self._sql.execute(
+            "SELECT coalesce(sum(CASE lock WHEN x'' THEN passed ELSE -passed END), 0) FROM lock_holes"
+            " WHERE lock IN (x'', ?) AND gateway = ? AND log = ?",
+            (lock_id, gateway_id, journal_id),
+        )
+        return int(count)
+
+    def close_holes(self, lock_id: bytes, gateway_id: bytes, journal_id: bytes) -> None:
+        """Note that a record of this lock was read: what came as hashes before explains no later hole."""
+        self._sql.execute(
+            "INSERT OR REPLACE INTO lock_holes SELECT ?, gateway, log, passed FROM lock_holes"
+            " WHERE lock = x'' AND gateway = ? AND log = ?",
+            (lock_id, gateway_id, journal_id),
+        )
 
     def use_order(self, lock_id: bytes, owner_epoch: int) -> bool:
         """Note that a DecommissionOrder explains a new log of its lock; False where it has explained one already."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from firmware_protocol.checkpoint import Checkpoint, origin_of, sign_checkpoint, verify_checkpoint
+from firmware_protocol.erased import ErasedEntry
 from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.merkle import Frontier, leaf_hash
 from gatewayd.errors import GatewayError
@@ -24,6 +25,7 @@ from gatewayd.journal.receipts import (
     take_conflict,
     take_receipt,
 )
+from gatewayd.journal.stand_ins import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -183,27 +185,39 @@ class Journal:
         marks = self.marks(tx)
         return marks.size - marks.received
 
-    def entries(self, tx: Handle, from_index: int, count: int, size_max: int) -> tuple[tuple[int, bytes], ...]:
+    def entries(
+        self, tx: Handle, from_index: int, count: int, size_max: int, *, key: SigningKey | None = None
+    ) -> tuple[tuple[int, bytes], ...]:
         """Return entries (index, leaf) in order: at most `count`, and `size_max` bytes, but always one if there is one.
+
+        With `key`, this gateway's own, an entry whose words were erased comes as its hash, see `stand_in`.
 
         Raises:
             JournalError: journal.pruned, the first of them is no longer here; journal.damaged, one has
-                rotted; journal.erased.
+                rotted; journal.erased, and there is no key, or no receipt that tells that the words were received.
         """
         oldest = self.marks(tx).oldest
         if from_index < oldest:
             raise JournalError("journal.pruned", f"entry {from_index}: pruned, the oldest here is {oldest}")
         taken: list[tuple[int, bytes]] = []
-        for index, leaf, hashed in self.store.read_entries(tx, from_index, min(count, READ_COUNT_MAX)):
-            if not leaf:
-                raise JournalError("journal.erased", f"entry {index}: its words were erased; its hash stands")
-            if leaf_hash(leaf) != hashed:
+        for index, kept, hashed in self.store.read_entries(tx, from_index, min(count, READ_COUNT_MAX)):
+            if kept and leaf_hash(kept) != hashed:
                 raise JournalError("journal.damaged", f"entry {index}: not the bytes that were written")
+            leaf = kept or self._stand_in(tx, index, hashed, key)
             size_max -= len(leaf)
             if taken and size_max < 0:
                 break
             taken.append((index, leaf))
         return tuple(taken)
+
+    def _stand_in(self, tx: Handle, index: int, hashed: bytes, key: SigningKey | None) -> bytes:
+        marks = self.marks(tx)
+        held = self.store.find_checkpoint(tx, marks.received)
+        if key is None or held is None or held.receipt is None or held.size <= index:
+            raise JournalError("journal.erased", f"entry {index}: its words were erased; its hash stands")
+        # Whatever was erased by now was written down in the same transaction: below the size that the journal has now.
+        entry = ErasedEntry(origin=self.origin, index=index, leaf_hash=hashed, accounted_size=marks.size)
+        return stand_in(entry, gateway_id=self.gateway_id, log_id=self.log_id, receipt=held.receipt, key=key)
 
     def checkpoint(self, tx: Handle) -> Checkpoint:
         """Return what the journal says of itself now."""

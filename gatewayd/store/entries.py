@@ -90,7 +90,7 @@ def drop_oldest(tx: Handle, count: int) -> None:
 
 
 def save_checkpoint(tx: Handle, checkpoint: SignedCheckpoint) -> None:
-    """Remember a checkpoint; only the newest ones are kept."""
+    """Remember a checkpoint; only the newest ones are kept, and the one whose receipt says how far we are received."""
     tx.execute(
         "INSERT INTO checkpoints (log_size, root, note, signed_boot, signed_boottime_ms) VALUES (?, ?, ?, ?, ?)",
         (
@@ -103,7 +103,8 @@ def save_checkpoint(tx: Handle, checkpoint: SignedCheckpoint) -> None:
     )
     tx.execute(
         "DELETE FROM checkpoints WHERE log_size <= "
-        "(SELECT log_size FROM checkpoints ORDER BY log_size DESC LIMIT 1 OFFSET ?)",
+        "(SELECT log_size FROM checkpoints ORDER BY log_size DESC LIMIT 1 OFFSET ?)"
+        " AND log_size <> (SELECT received FROM gateway)",
         (CHECKPOINT_COUNT_MAX,),
     )
 

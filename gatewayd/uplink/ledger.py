@@ -75,8 +75,8 @@ class Ledger:
         return await self._store.run(self._journal.marks)
 
     async def entries(self, from_index: int, count: int, size_max: int) -> tuple[tuple[int, bytes], ...]:
-        """Return entries in order, see `Journal.entries`."""
-        return await self._store.run(lambda tx: self._journal.entries(tx, from_index, count, size_max))
+        """Return entries in order, an erased one as its signed hash, see `Journal.entries`."""
+        return await self._store.run(lambda tx: self._journal.entries(tx, from_index, count, size_max, key=self._key))
 
     async def rewind(self, sent: int, to: int) -> int | None:
         """Note that what has been sent up to `sent` is to be sent again from `to`, and return from where.

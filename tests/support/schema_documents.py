@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jsonschema import Draft202012Validator
 
+from firmware_protocol.erased import ERASED_TYPE
 from gatewayd.journal.events import EVENT_TYPES
 from gatewayd.uplink.documents import GatewayInfoDocument, GatewayState, Health, LockAvailability, LockState
 from gatewayd.uplink.sealing import SEALED_TYPE
@@ -52,7 +53,8 @@ def documents() -> dict[Path, str]:
     found = {FOLDER / "README.md": _README}
     for name, kind in EVENT_TYPES.items():
         found[FOLDER / "events" / f"{name}.json"] = _text(event_schema(kind))
-    found[FOLDER / "events" / f"{SEALED_TYPE}.json"] = _text(sealed_schema())
+    for name, schema in _IN_PLACE.items():
+        found[FOLDER / "events" / f"{name}.json"] = _text(schema())
     for topic, document in STATE_TOPICS.items():
         name = topic.replace("/+/", "-")
         found[FOLDER / "state" / f"{name}.json"] = _text(_titled(f"urn:carelock:state:{name}", document))
@@ -118,6 +120,39 @@ def sealed_schema() -> dict[str, Any]:
     }
 
 
+def erased_schema() -> dict[str, Any]:
+    """Return the schema of what stands in an entry's place where its words were erased."""
+    return {
+        "$schema": DIALECT,
+        "$id": f"urn:carelock:event:{ERASED_TYPE}",
+        "title": "EntryErased",
+        "description": "The hash of an entry whose words were erased, for a central log that asks for the tree again.",
+        "type": "object",
+        "properties": {
+            "data": {
+                "type": "object",
+                "properties": {
+                    "note": {"type": "string", "description": "Number and leaf hash, signed by the gateway."},
+                    "receipt": {"type": "string", "description": "Cosigned checkpoint: the words were received once."},
+                },
+                "required": ["note", "receipt"],
+                "additionalProperties": False,
+            },
+            "datacontenttype": {"const": "application/json"},
+            "id": {"type": "string", "pattern": _ID},
+            "source": {"type": "string", "pattern": "^/gateways/[0-9a-f]{16}$"},
+            "specversion": {"const": "1.0"},
+            "type": {"const": ERASED_TYPE},
+        },
+        "required": ["data", "datacontenttype", "id", "source", "specversion", "type"],
+        "additionalProperties": False,
+    }
+
+
+_IN_PLACE: Final = {SEALED_TYPE: sealed_schema, ERASED_TYPE: erased_schema}
+"""What is published in the place of an entry, and is none."""
+
+
 def problem_of(topic: str, payload: bytes) -> str | None:
     """Return what is wrong with a message of a gateway, None where nothing is, or no schema speaks of it."""
     rest = topic.split("/", 3)[3]
@@ -134,7 +169,8 @@ def _first_problem(validator: Draft202012Validator, payload: bytes) -> str | Non
 
 @cache
 def _event_validator(name: str) -> Draft202012Validator:
-    return Draft202012Validator(sealed_schema() if name == SEALED_TYPE else event_schema(EVENT_TYPES[name]))
+    in_place = _IN_PLACE.get(name)
+    return Draft202012Validator(event_schema(EVENT_TYPES[name]) if in_place is None else in_place())
 
 
 @cache

@@ -51,7 +51,7 @@ from firmware_protocol.vocabulary import (
 )
 from gatewayd.journal.events import GatewayHeartbeat
 from tests.support.protocol_document import PATH, as_lines, examples, examples_in, key_rows, tables
-from tests.support.schema_documents import STATE_TOPICS, event_schema, sealed_schema
+from tests.support.schema_documents import STATE_TOPICS, erased_schema, event_schema, sealed_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -209,8 +209,8 @@ def test_the_topics_are_those_of_the_code() -> None:
 
 @pytest.mark.parametrize(
     ("name", "schema"),
-    [("entry", event_schema(GatewayHeartbeat)), ("sealed entry", sealed_schema())],
-    ids=["entry", "sealed entry"],
+    [("entry", event_schema(GatewayHeartbeat)), ("sealed entry", sealed_schema()), ("erased entry", erased_schema())],
+    ids=["entry", "sealed entry", "erased entry"],
 )
 def test_the_attributes_of_an_entry_are_those_of_its_schema(name: str, schema: dict[str, Any]) -> None:
     documented = tables(TEXT, "attributes")[name]

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from firmware_protocol.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
+from firmware_protocol.erased import ErasedEntry
 from firmware_protocol.merkle import EMPTY_ROOT, Frontier, leaf_hash, root_of
 from gatewayd.journal.journal import READ_COUNT_MAX, JournalError, Marks, SignedAt
 from gatewayd.journal.leaves import read_leaf
 from gatewayd.journal.receipts import ReceiptAccepted, ReceiptRefusal, ReceiptRefused, ResendFrom, RolledBack
 from gatewayd.store.entries import CHECKPOINT_COUNT_MAX, SENT_COUNT_LOST_MAX
 from tests.support.journal_bench import (
+    CENTRAL,
     GATEWAY,
+    LOG_ID,
     RECEIPT_S,
     SALT,
     SIGNED_AT,
@@ -392,3 +396,52 @@ def test_nothing_is_written_when_nothing_happens(bench: JournalBench) -> None:
 def _disk(path: Path) -> list[tuple[Any, ...]]:
     files = sorted(path.parent.glob(f"{path.name}*"))
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+
+def erase(bench: JournalBench, *indexes: int) -> None:
+    bench.run(lambda tx: [tx.execute("UPDATE entries SET leaf = x'' WHERE idx = ?", (each,)) for each in indexes])
+
+
+def test_an_entry_whose_words_were_erased_goes_out_as_its_hash_under_the_newest_receipt(bench: JournalBench) -> None:
+    bench.beat(3)
+    hashed = leaf_hash(leaves(bench)[1])
+    bench.run(lambda tx: bench.journal.mark_sent(tx, 3))
+    received = receipt(bench.run(lambda tx: bench.journal.signed_checkpoint(tx, GATEWAY, signed_at=SIGNED_AT)))
+    bench.run(
+        lambda tx: bench.journal.take_receipt(
+            tx, received, own_key=public(GATEWAY), receipt_keys=[public(key) for key in (STRANGER, CENTRAL)]
+        )
+    )
+    erase(bench, 1)
+    bench.beat(1)
+    sent = bench.run(lambda tx: bench.journal.entries(tx, 0, 9, 10**6, key=GATEWAY))
+    assert [index for index, _ in sent] == [0, 1, 2, 3]
+    event = json.loads(sent[1][1])
+    assert (event["id"], event["data"]["receipt"].encode()) == (f"{LOG_ID.hex()}/1", received)
+    told = ErasedEntry.verify(event["data"]["note"].encode(), origin=bench.journal.origin, public=public(GATEWAY))
+    assert (told.index, told.leaf_hash, told.accounted_size) == (1, hashed, 4)
+
+
+def test_attack_an_entry_that_was_emptied_before_anybody_signed_for_it_goes_out_as_nothing(bench: JournalBench) -> None:
+    bench.beat(3)
+    erase(bench, 1)
+    with pytest.raises(JournalError) as caught:
+        bench.run(lambda tx: bench.journal.entries(tx, 0, 9, 10**6, key=GATEWAY))
+    assert caught.value.code == "journal.erased"
+
+
+def test_the_receipt_that_says_how_far_we_are_received_outlives_all_newer_checkpoints(bench: JournalBench) -> None:
+    bench.beat(1)
+    note = bench.run(lambda tx: bench.journal.signed_checkpoint(tx, GATEWAY, signed_at=SIGNED_AT))
+    bench.run(lambda tx: bench.journal.mark_sent(tx, 1))
+    bench.run(
+        lambda tx: bench.journal.take_receipt(
+            tx, receipt(note), own_key=public(GATEWAY), receipt_keys=[public(CENTRAL)]
+        )
+    )
+    for _ in range(CHECKPOINT_COUNT_MAX + 1):
+        bench.beat(1)
+        bench.run(lambda tx: bench.journal.signed_checkpoint(tx, GATEWAY, signed_at=SIGNED_AT))
+    held = bench.run(lambda tx: bench.journal.store.find_checkpoint(tx, 1))
+    assert held is not None
+    assert held.receipt == receipt(note)
