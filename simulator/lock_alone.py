@@ -110,7 +110,7 @@ class LoneVisit:
             self._answer(AnswerKind.DENIED, b"")
             self._close(Code.DENIED)
             return
-        self._is_known = True
+        self._is_known = bundle.command.challenge == self._challenge  # a recorded command proves nothing of its bearer
         code = self._decide(bundle)
         if code is Code.PERMITTED:
             self._move(bundle)

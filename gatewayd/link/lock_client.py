@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol, TypeVar
 
 from firmware_protocol.codes import Code, CodeClass
@@ -35,7 +35,7 @@ from firmware_protocol.messages import (
 from firmware_protocol.session import LinkAuthenticated, PeerClosing, RecordReceived, SessionState
 from gatewayd.link.carrier import Carrier
 from gatewayd.link.faults import LinkLost, NotSent, OutcomeUnknown, RequestRefused
-from gatewayd.link.uptime import UptimeReading
+from gatewayd.link.uptime import LeastUptime, UptimeReading, up_ms_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +75,7 @@ class RecordSink(Protocol):
     """Who takes what the lock says unasked, and what it says of its clock."""
 
     def on_record(self, message: Unasked, instant: Instant) -> None:
-        """Take a record. Returns at once.
+        """Take a record. Returns at once. The instant of a RelayOpen is when the lock said it, as far as that is known.
 
         Raises:
             RemoteProtocolError: the lock broke the protocol; the link is dropped.
@@ -114,6 +114,7 @@ class LockClient:
         self._request: _Request | None = None
         self._corr = 0
         self._uptime: UptimeReading | None = None
+        self._least_uptime = LeastUptime()
         self._authenticated: tuple[LinkAuthenticated, Instant] | None = None
         self._progressed = asyncio.Event()
 
@@ -323,7 +324,7 @@ class LockClient:
         return answer
 
     async def _tell_uptime(self, request: _Request, answer: _Answer) -> None:
-        up_ms = _up_ms(answer.message)
+        up_ms = up_ms_of(answer.message)
         if up_ms is not None and answer.instant.boottime_ms - request.sent_ms <= ANSWER_MS_MAX:
             await self._sink.on_uptime(up_ms, answer.instant)
 
@@ -336,7 +337,7 @@ class LockClient:
         match event:
             case LinkAuthenticated():
                 self._authenticated = (event, instant)
-                self._uptime = UptimeReading(up_ms=event.status.up_ms, received_ms=instant.boottime_ms)
+                self._hear_uptime(event.status.up_ms, instant)
             case RecordReceived(corr=corr, message=message):
                 self._take_record(corr, message, instant)
             case PeerClosing(code=code, authenticated=authenticated):
@@ -347,11 +348,14 @@ class LockClient:
                 pass
 
     def _take_record(self, corr: int, message: Message, instant: Instant) -> None:
-        up_ms = _up_ms(message)
+        up_ms = up_ms_of(message)
         if up_ms is not None:
-            self._uptime = UptimeReading(up_ms=up_ms, received_ms=instant.boottime_ms)
+            self._hear_uptime(up_ms, instant)
         match message:
-            case StateEvent() | EventNotification() | RelayOpen() | RelayData() | RelayClose():
+            case RelayOpen():
+                age_ms = self._least_uptime.age_ms(message.up_ms, instant.boottime_ms)
+                self._sink.on_record(message, replace(instant, boottime_ms=instant.boottime_ms - age_ms))
+            case StateEvent() | EventNotification() | RelayData() | RelayClose():
                 self._sink.on_record(message, instant)
             case ErrorRecord(code=code) if code.code_class is CodeClass.FATAL:
                 raise LinkLost(code.dotted, "the lock gives up")
@@ -361,6 +365,10 @@ class LockClient:
                 self._request.answers.put_nowait(_Answer(message=message, instant=instant))
             case _:
                 pass  # an answer to a request that was given up
+
+    def _hear_uptime(self, up_ms: int, instant: Instant) -> None:
+        self._uptime = UptimeReading(up_ms=up_ms, received_ms=instant.boottime_ms)
+        self._least_uptime.hear(self._uptime)
 
     def _note_change(self) -> None:
         self._progressed.set()
@@ -375,20 +383,6 @@ class LockClient:
                 return
             self._progressed.clear()
             await self._progressed.wait()
-
-
-def _up_ms(message: Message) -> int | None:
-    match message:
-        case (
-            State(up_ms=up_ms)
-            | Pong(up_ms=up_ms)
-            | CommandAccepted(up_ms=up_ms)
-            | CommandResult(up_ms=up_ms)
-            | RelayOpen(up_ms=up_ms)
-        ):
-            return up_ms
-        case _:
-            return None
 
 
 def _lock_command(move: BoltMove, before_up_ms: int) -> LockCommand:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import structlog
 
 from firmware_protocol import cose
+from firmware_protocol.chains import parse_bundle
 from firmware_protocol.codes import Code
+from firmware_protocol.commands import Command
 from firmware_protocol.constants import (
     COURIER_VISIT_SIZE_MAX,
     RELAY_AGE_MS_MAX,
@@ -60,7 +62,7 @@ class _Phone:
     spoke: bool = False
     """Whether its bundle is there."""
     known: bool = False
-    """Whether it has a receipt, and so a valid signature: then it may carry objects."""
+    """Whether it has a receipt for a command over its own challenge: then it may carry objects."""
     desk: CourierDesk = field(default_factory=lambda: CourierDesk(size_max=COURIER_VISIT_SIZE_MAX))
     errand_count: int = 0
     """Objects and wishes of this phone that are being worked on."""
@@ -246,7 +248,7 @@ class RelayChannels:
         phone.timers.append(asyncio.get_running_loop().call_later(COURIER_GRACE_MS / 1_000, close))
 
     async def _tell(self, phone: _Phone, bundle: bytes) -> None:
-        responder = _PhoneResponder(self, phone)
+        responder = _PhoneResponder(self, phone, proves=_is_over(bundle, phone.challenge))
         submission = Submission(channel=Channel.RELAY, bundle=bundle, lock_id=self._lock_id, challenge=phone.challenge)
         try:
             await self._submit(submission, responder)
@@ -302,7 +304,9 @@ class RelayChannels:
 class _PhoneResponder:
     """A `channel.Responder` for one phone."""
 
-    def __init__(self, channels: RelayChannels, phone: _Phone) -> None:
+    def __init__(self, channels: RelayChannels, phone: _Phone, *, proves: bool) -> None:
+        """`proves`: a receipt for the bundle tells who is there, and not only who signed it once."""
+        self._proves = proves
         self.last = Code.DONE
         """Why the channel closes once everything is said."""
         self.code: Code | None = None
@@ -312,7 +316,7 @@ class _PhoneResponder:
 
     async def receipt(self, raw: bytes) -> None:
         """See `Responder.receipt`."""
-        self._phone.known = True
+        self._phone.known = self._proves
         with contextlib.suppress(RemoteProtocolError):  # whoever cannot read it need not wait for couriers
             self.code = CommandReceipt.from_bytes(cose.parse(raw, size_max=CommandReceipt.SIZE_MAX).payload).code
         self._channels.answer(self._phone, AnswerKind.RECEIPT, raw)
@@ -325,3 +329,16 @@ class _PhoneResponder:
         """See `Responder.denied`."""
         self.last = Code.DENIED
         self._channels.deny(self._phone)
+
+
+def _is_over(bundle: bytes, challenge: bytes) -> bool:
+    """Tell whether a bundle, if its signature holds, was signed here and now.
+
+    Attack: a stranger comes with a command that was recorded at the broker. It is answered with its receipt, and proves
+    nothing of who brings it: such a one must not take the journal along.
+    """
+    try:
+        signed = parse_bundle(bundle)[0]
+        return Command.from_bytes(cose.parse(signed, size_max=Command.SIZE_MAX).payload).challenge == challenge
+    except RemoteProtocolError:
+        return False

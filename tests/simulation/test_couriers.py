@@ -11,6 +11,8 @@ from firmware_protocol.codes import Code
 from firmware_protocol.noise import KeyPair
 from firmware_protocol.sealed import SealedBody, seal
 from firmware_protocol.vocabulary import Parcel, Tier
+from gatewayd.link.radio import RadioError
+from simulator.office import unlock_over_mqtt
 from tests.support.courier_phone import CourierPhone
 from tests.support.memory_world import MemoryWorld
 from tests.support.virtual_loop import run_virtual
@@ -64,6 +66,34 @@ def test_attack_a_phone_brings_what_nobody_signed(tmp_path: Path, kind: Parcel) 
         assert await phone.bring(kind, b"forged") is not Code.DONE
         assert await phone.bring(kind, b"\xa1\x00\x40") is not Code.DONE  # no more is a seal that does not open
         assert world.house.statements.tier() is Tier.COLD
+        await world.kill_gateway()
+
+    run_virtual(story())
+
+
+def test_attack_a_stranger_at_the_door_with_a_command_recorded_at_the_broker_takes_no_journal(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 3)
+        await offline_home(world)
+        place = (await world.ask_info()).locks[0]
+        recorded = unlock_over_mqtt(
+            world.carer(),
+            world.home,
+            epoch=place.epoch,
+            issued_s=place.now_s,
+            command_id=world.entropy.token(16),
+            now_s=world.utc_s(),
+        )
+        assert [receipt.code for receipt in await world.command(recorded)] == [Code.TIER]
+        stranger = await CourierPhone.come(world)
+        # Its sender may hear the answer once more; whoever has the bytes has proven nothing with them.
+        assert await stranger.replay(recorded) is Code.TIER
+        with pytest.raises(RadioError):
+            await stranger.fetch(Parcel.ENTRY)
+        carer = await CourierPhone.come(world)
+        assert await carer.ask(world.carer()) is Code.TIER
+        assert await carer.fetch(Parcel.ENTRY)
+        await carer.leave()
         await world.kill_gateway()
 
     run_virtual(story())

@@ -18,6 +18,8 @@ from firmware_protocol.statements import CommandReceipt
 from firmware_protocol.vocabulary import Parcel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from simulator.office import Holder
     from simulator.phone import LockLink as PhoneLink
     from tests.support.memory_world import MemoryWorld
@@ -40,6 +42,13 @@ class CourierPhone:
 
     async def ask(self, holder: Holder) -> Code:
         """Ask for the door; return the decision."""
+        return await self._ask(lambda challenge: self._world.unlock_bundle(holder, challenge))
+
+    async def replay(self, bundle: bytes) -> Code:
+        """Send what somebody else signed at some other time; return the decision."""
+        return await self._ask(lambda _: bundle)
+
+    async def _ask(self, make_bundle: Callable[[bytes], bytes]) -> Code:
         hello = decode_plain((await self._message())[1], TO_PHONE_PLAIN)
         assert isinstance(hello, PhoneHello)
         self._relay = RelayPhone(
@@ -47,8 +56,7 @@ class CourierPhone:
             challenge=hello.challenge,
             ephemeral=KeyPair.from_private(self._world.entropy.token(32)),
         )
-        message = self._relay.open(self._world.unlock_bundle(holder, hello.challenge))
-        await self._write(FragmentKind.HANDSHAKE, message)
+        await self._write(FragmentKind.HANDSHAKE, self._relay.open(make_bundle(hello.challenge)))
         answer = await self._answer(AnswerKind.RECEIPT)
         return open_signed(CommandReceipt, answer.body, bytes(self._world.home.gateway_signing_key.verify_key)).code
 

@@ -10,7 +10,15 @@ import pytest
 
 from firmware_protocol import link_session
 from firmware_protocol.codes import Code
-from firmware_protocol.messages import CommandAccepted, LockCommand, LogHeadRecord, Message, Pong, StateGet
+from firmware_protocol.messages import (
+    CommandAccepted,
+    LockCommand,
+    LogHeadRecord,
+    Message,
+    Pong,
+    RelayOpen,
+    StateGet,
+)
 from firmware_protocol.noise import KeyPair
 from firmware_protocol.session import GatewaySession
 from gatewayd.link.faults import LinkLost, NotSent, SessionWornOut
@@ -65,9 +73,11 @@ class Ears:
     def __init__(self) -> None:
         self.records: list[Unasked] = []
         self.uptimes: list[int] = []
+        self.said_ms: list[int] = []
 
-    def on_record(self, message: Unasked, _instant: Instant) -> None:
+    def on_record(self, message: Unasked, instant: Instant) -> None:
         self.records.append(message)
+        self.said_ms.append(instant.boottime_ms)
 
     async def on_uptime(self, up_ms: int, _instant: Instant) -> None:
         self.uptimes.append(up_ms)
@@ -258,5 +268,21 @@ def test_corrs_start_again_before_the_one_that_pings_have() -> None:
             await client.state()
             await client.state()
             assert corrs == [0xFFFE, 1]
+
+    run_virtual(story())
+
+
+def test_attack_a_challenge_held_back_in_the_air_is_as_old_as_the_lock_says_when_it_arrives() -> None:
+    async def story() -> None:
+        bench = Bench()
+        async with bench.live():
+            drawn_ms, drawn_up_ms = bench.clock.now().boottime_ms, bench.lock.up_ms
+            await asyncio.sleep(40)
+            # Let go together, the last word first heard is as old as the challenge: it must not vouch for it.
+            bench.lock.say(Pong(up_ms=drawn_up_ms))
+            bench.lock.say(RelayOpen(channel=1, challenge=bytes(16), up_ms=drawn_up_ms))
+            await asyncio.sleep(0.1)
+            (said_ms,) = bench.ears.said_ms
+            assert drawn_ms <= said_ms <= drawn_ms + 10
 
     run_virtual(story())
