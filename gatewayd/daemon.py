@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from gatewayd.config.values import Config
     from gatewayd.control.messages import ErrandSource
+    from gatewayd.control.report_wire import ReportSource
     from gatewayd.house import House
 
 LOG_ID_SIZE: Final = 16
@@ -101,6 +102,7 @@ async def _main(config: Config) -> int:
             rights=RightsView(house),
             eraser=StoreEraser(house.base.recorder),
             errands=lambda: _installer_desk(house, radio),
+            reports=lambda: _daemon_view(house, overview),
         )
         await control.open()
         try:
@@ -130,6 +132,16 @@ def _installer_desk(house: House, radio: BleakRadio) -> ErrandSource:
     return InstallerDesk(house, radio)
 
 
+def _daemon_view(house: House, overview: Overview) -> ReportSource:
+    from gatewayd.bugreport.daemon_view import DaemonView  # noqa: PLC0415 - asked for on a bad day only
+
+    return DaemonView(status=overview, dropped=lambda: _dropped(house), store=house.base.seams.store)
+
+
+def _dropped(house: House) -> dict[str, int]:
+    return {drop.value: count for drop, count in house.downlink.dropped.items()}
+
+
 @contextlib.asynccontextmanager
 async def _metered(config: Config, overview: Overview, house: House) -> AsyncIterator[None]:
     """Keep the file of metrics, where one is wanted."""
@@ -141,7 +153,7 @@ async def _metered(config: Config, overview: Overview, house: House) -> AsyncIte
         write_metrics(
             config.resolve(wanted.file),
             status=overview,
-            dropped=lambda: {drop.value: count for drop, count in house.downlink.dropped.items()},
+            dropped=lambda: _dropped(house),
             interval_s=wanted.interval_s,
         )
     )

@@ -46,6 +46,7 @@ def _app() -> App:
         "gatewayd.cli.factory_reset:factory_reset", name="factory-reset", help="Wipe this unit for another home."
     )
     app.command("gatewayd.cli.status:status", name="status", help="Show how gateway, lock and broker do.")
+    app.command("gatewayd.cli.bugreport:bugreport", name="bugreport", help="Write a file for support, without secrets.")
     app.command("gatewayd.cli.explain:explain", name="explain", help="Say why a command is permitted or refused.")
     grants = App(name="grants", help="Who may open, and which revocations are in force.")
     grants.command("gatewayd.cli.grants:list_", name="list", help="List the grants kept for use without internet.")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pydantic.fields import FieldInfo
 
+    from gatewayd.config.problems import KeyPath
     from gatewayd.config.values import Config
 
 HIDDEN: Final = "(hidden)"
@@ -68,22 +69,20 @@ def schema() -> str:
 def effective(config: Config) -> str:
     """Return every value as it is in effect and where it comes from; secrets are hidden."""
     lines: list[str] = []
-    for name in Settings.model_fields:
-        _collect(config, (name,), getattr(config.settings, name), lines)
+    for path, value in settings_in(config.settings):
+        place = str(config.layers.place(path)) if config.layers.has(path) else "default"
+        lines.append(f"{'.'.join(path)} = {toml_value(value)}  # {place}")
     return "\n".join(lines)
 
 
-def _collect(config: Config, path: tuple[str, ...], value: object, lines: list[str]) -> None:
-    if isinstance(value, BaseModel):
-        inner = {name: getattr(value, name) for name in type(value).model_fields}
-    elif isinstance(value, dict):
-        inner = value
-    else:
-        place = str(config.layers.place(path)) if config.layers.has(path) else "default"
-        lines.append(f"{'.'.join(path)} = {toml_value(value)}  # {place}")
-        return
-    for name, each in inner.items():
-        _collect(config, (*path, name), each, lines)
+def settings_in(table: BaseModel | Mapping[str, object], above: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
+    """Yield every key of the settings, or of a table in them, with its value."""
+    inner = {name: getattr(table, name) for name in type(table).model_fields} if isinstance(table, BaseModel) else table
+    for name, value in inner.items():
+        if isinstance(value, BaseModel | dict):
+            yield from settings_in(value, (*above, name))
+        else:
+            yield (*above, name), value
 
 
 def toml_value(value: object) -> str:

@@ -24,6 +24,7 @@ from gatewayd.control.messages import (
     request,
     to_line,
 )
+from gatewayd.control.report_wire import ReportDocument
 from gatewayd.journal.copies import LogCopy
 from gatewayd.store.erasure import Erased
 
@@ -81,6 +82,14 @@ class ControlClient:
             return TypeAdapter(StatusDocument).validate_python(self._ask("status"))
         except ValidationError as error:
             raise ControlError(ControlCode.MALFORMED, "a status that this command does not understand") from error
+
+    def bugreport(self, report_id: str | None) -> ReportDocument:
+        """Return what the daemon adds to a bug report, and have it write down the id; raises as `status` does."""
+        parameters = {} if report_id is None else {"id": report_id}
+        try:
+            return TypeAdapter(ReportDocument).validate_python(self._ask("bugreport", **parameters))
+        except ValidationError as error:
+            raise ControlError(ControlCode.MALFORMED, "a report that this command does not understand") from error
 
     def explain(self, bundle: bytes, at_s: int | None = None) -> Explanation:
         """Return why the daemon would permit or refuse this; raises as `status` does."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import re
 import socket
 import stat
 import struct
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from gatewayd.control.grants_wire import RightsSource
     from gatewayd.control.messages import Eraser, ErrandSource, ExplanationSource, LogSource, StatusSource
+    from gatewayd.control.report_wire import ReportSource
 
 SOCKET_MODE: Final = 0o660
 CONNECTION_COUNT_MAX: Final = 8
@@ -45,6 +47,7 @@ CONNECTION_COUNT_MAX: Final = 8
 SILENCE_S_MAX: Final = 30
 """Longest wait for a request, or for an asker to take an answer."""
 INDEX_MAX: Final = 2**63 - 1
+REPORT_ID: Final = re.compile("[0-9A-Z]{4}-[0-9A-Z]{4}")
 ERRANDS: Final = ("pair", "decommission")
 
 _PEER_CREDENTIALS: Final = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
@@ -55,7 +58,7 @@ _log = structlog.get_logger()
 class ControlServer:
     """Answers on one socket from `open` to `close`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - everybody who can answer
         self,
         path: Path,
         *,
@@ -65,6 +68,7 @@ class ControlServer:
         rights: RightsSource | None = None,
         eraser: Eraser | None = None,
         errands: Callable[[], ErrandSource] | None = None,
+        reports: Callable[[], ReportSource] | None = None,
     ) -> None:
         """Do nothing yet; what there is no source for is not answered. `errands` is called once, at the first one."""
         self._path = path
@@ -74,6 +78,7 @@ class ControlServer:
         self._rights = rights
         self._eraser = eraser
         self._make_errands = errands
+        self._make_reports = reports
         self._errands: ErrandSource | None = None
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -193,13 +198,20 @@ class ControlServer:
             case "explain" if self._explainer is not None:
                 at_s = _number(asked, "at") if "at" in asked else None
                 return (await self._explainer.explain(_octets(asked, "bundle"), at_s)).to_json()
+            case "bugreport" if self._make_reports is not None:
+                return (await self._make_reports().report(_report_id(asked))).to_json()
+            case "erase" if self._eraser is not None:
+                _refuse_group(asked, uid)
+                return asdict(await self._eraser.erase(_numbers(asked, "indexes", ERASE_COUNT_MAX)))
+            case ask:
+                return await self._find_rights(ask, asked)
+
+    async def _find_rights(self, ask: object, asked: dict[str, Any]) -> dict[str, Any]:
+        match ask:
             case "grants" if self._rights is not None:
                 return (await self._rights.grants(_hash(asked, "after"))).to_json()
             case "drift" if self._rights is not None:
                 return self._rights.drift().to_json()
-            case "erase" if self._eraser is not None:
-                _refuse_group(asked, uid)
-                return asdict(await self._eraser.erase(_numbers(asked, "indexes", ERASE_COUNT_MAX)))
             case _:
                 raise ControlError(ControlCode.UNKNOWN_REQUEST, "nobody answers this here")
 
@@ -227,6 +239,16 @@ def _refuse_group(asked: dict[str, Any], uid: int) -> None:
     if uid not in {0, os.geteuid()}:  # whoever may look may not therefore change or take away
         _log.warning("control.refused", uid=uid, ask=asked["ask"])
         raise ControlError(ControlCode.NOT_PERMITTED, f"uid {uid} is neither root nor the daemon's user")
+
+
+def _report_id(asked: dict[str, Any]) -> str | None:
+    """Return the id of a report that is being made; None: somebody only looks at what would be in it."""
+    if "id" not in asked:
+        return None
+    report_id = _text(asked, "id")
+    if REPORT_ID.fullmatch(report_id) is None:  # it goes into the log
+        raise ControlError(ControlCode.MALFORMED, "id is none of a report")
+    return report_id
 
 
 def _text(asked: dict[str, Any], name: str) -> str:

@@ -363,6 +363,11 @@ class Database:
             raise StoreError(StoreCode.NEWER_SCHEMA, f"{self.path}: {detail}")
 
 
+def sqlite_version() -> str:
+    """Return the version of the SQLite that is linked in."""
+    return apsw.sqlite_lib_version()
+
+
 def is_mounted_read_only(path: Path) -> bool:
     """Tell whether nobody can write on the file system of this file."""
     try:

@@ -95,11 +95,18 @@ def test_without_broker_and_radio_it_runs_tells_how_it_does_and_stops_in_order(d
     assert document["broker"]["connected"] is False
     assert [lock["ready"] for lock in document["locks"]] == [False]
     assert run(daemon.folder, "log", "verify").returncode == 0
+    reported = run(daemon.folder, "bugreport", "--json", "--output", str(daemon.folder.folder))
+    assert reported.returncode == 0, reported.stderr
+    report = json.loads(reported.stdout)
+    had = {part["name"] for part in report["parts"] if part["absent"] is None}
+    assert had >= {"versions.json", "settings.txt", "status.json", "metrics.prom", "store.json", "files.json"}
     assert "stop the daemon first" in run(daemon.folder, "provision", str(daemon.folder.write_papers())).stderr
     assert daemon.stop() == 0
     log = daemon.log.read_text()
     assert "Traceback" not in log
-    assert all(json.loads(line)["event"] for line in log.splitlines())
+    events = [json.loads(line) for line in log.splitlines()]
+    assert all(event["event"] for event in events)
+    assert [event["report"] for event in events if event["event"] == "bugreport.made"] == [report["id"]]
 
 
 def test_after_a_kill_it_starts_again_on_the_socket_it_left_behind(daemon: Daemon) -> None:
