@@ -6,10 +6,11 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Final
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from gatewayd import __version__, exits
 from gatewayd.cli.say import NotGivenError, finish, tell
+from gatewayd.cli.usage import usage_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,12 @@ _HELP: Final = "CareLock gateway: keeps a lock within reach, decides who may ope
 
 def _app() -> App:
     app = App(
-        name="gatewayd", version=__version__, help=_HELP, help_format="plaintext", suppress_keyboard_interrupt=False
+        name="gatewayd",
+        version=__version__,
+        help=_HELP,
+        help_format="plaintext",
+        suppress_keyboard_interrupt=False,
+        default_parameter=Parameter(negative=()),  # a flag that is off unless it is given needs no way to say so
     )
     config = App(name="config", help="Print what a configuration may say.")
     log = App(name="log", help="Look into the journal.")
@@ -61,10 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `arguments` None are the process's."""
     try:
         result = _app()(
-            sys.argv[1:] if arguments is None else list(arguments), exit_on_error=False, result_action="return_value"
+            sys.argv[1:] if arguments is None else list(arguments),
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
         )
         finish()
-    except CycloptsError:  # it has been printed
+    except CycloptsError as error:
+        tell(usage_line(error))
         return exits.USAGE
     except KeyboardInterrupt:
         return exits.FAILED

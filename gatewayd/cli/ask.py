@@ -22,6 +22,11 @@ def ask(question: str, *, flag: str) -> str:
         NobodyAnswersError: stdin is closed, at its end, or no text.
     """
     tell(question)
+    return answer(flag=flag)
+
+
+def answer(*, flag: str) -> str:
+    """Return the line that is typed or piped; see `ask`."""
     try:
         line = "" if sys.stdin is None else sys.stdin.readline(ANSWER_SIZE_MAX)
     except (OSError, ValueError):

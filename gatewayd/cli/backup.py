@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gatewayd.config.values import Config
 
 
-def backup(file: Path, *, recovery_key: Path, config: Path = DEFAULT_CONFIG) -> int:
+def backup(file: Path, /, *, recovery_key: Path, config: Path = DEFAULT_CONFIG) -> int:
     """Seal this gateway's keys for the office. The daemon may run; the file opens for the office's key alone.
 
     Args:
@@ -39,7 +39,7 @@ def backup(file: Path, *, recovery_key: Path, config: Path = DEFAULT_CONFIG) -> 
     return _run(config, work)
 
 
-def restore(file: Path, *, recovery_key: Path, papers: Path, config: Path = DEFAULT_CONFIG) -> int:
+def restore(file: Path, /, *, recovery_key: Path, papers: Path, config: Path = DEFAULT_CONFIG) -> int:
     """Make this spare unit the gateway of a backup, once the office has ordered its locks to take the unit's key.
 
     Writes the identity key and the former link key into the folder of the credentials; `gatewayd pair` with

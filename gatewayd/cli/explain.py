@@ -42,6 +42,7 @@ STDIN: Final = "-"
 
 def explain(
     bundle: Annotated[Path, Parameter(allow_leading_hyphen=True)],
+    /,
     *,
     config: Path = DEFAULT_CONFIG,
     state: Path | None = None,

@@ -119,9 +119,9 @@ def _problems(held: Held, *, abandon_locks: bool, abandon_log: bool) -> list[str
         )
     if held.waiting_count and not abandon_log:
         problems.append(
-            f"{held.waiting_count} entries of the journal have not reached the central log: start the daemon with "
-            "internet and wait for gatewayd status to say 0, or keep them with gatewayd log export. With --abandon-log "
-            "they are lost for good"
+            f"the central log lacks {_entries(held.waiting_count)}: start the daemon with internet and wait "
+            "until gatewayd status says that the outbox is empty, or keep a copy with gatewayd log export. With "
+            "--abandon-log what it lacks is lost for good"
         )
     if held.unreadable is not None and not (abandon_locks and abandon_log):
         problems.append(
@@ -131,9 +131,13 @@ def _problems(held: Held, *, abandon_locks: bool, abandon_log: bool) -> list[str
     return problems
 
 
+def _entries(count: int) -> str:
+    return f"{count} {'entry' if count == 1 else 'entries'} of the journal"
+
+
 def _agrees(folders: Folders, held: Held) -> bool:
     lost = [f"lock {lock_id} is abandoned" for lock_id in held.lock_ids]
-    lost += [f"{held.waiting_count} entries of the journal are lost"] if held.waiting_count else []
+    lost += [f"{_entries(held.waiting_count)} will be lost"] if held.waiting_count else []
     what = "".join(f"; {each}" for each in lost)
     question = f"This wipes keys, passwords and {folders.store_path}{what}. Type {WORD} and press Enter to go on:"
     return ask(question, flag="--yes").upper() == WORD

@@ -93,7 +93,7 @@ def prove(
     return guarded(work)
 
 
-def export(file: Path | None = None, *, config: Path = DEFAULT_CONFIG, source: Source = None) -> int:
+def export(file: Path | None = None, /, *, config: Path = DEFAULT_CONFIG, source: Source = None) -> int:
     """Write the whole journal as lines of JSON: entries, checkpoints, receipts, and the objects that name its keys.
 
     `gatewayd log verify --from FILE` checks it anywhere. An existing file is not overwritten; what is written can be

@@ -20,7 +20,10 @@ def write_new(path: Path, pieces: Iterable[bytes]) -> None:
     Raises:
         OSError: it is there already, or cannot be written; `filename` says which.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
+    except FileExistsError as error:
+        raise OSError(error.errno, "is there already and stays as it is; name a new file", str(path)) from None
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.writelines(pieces)

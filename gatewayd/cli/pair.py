@@ -11,12 +11,14 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 - the command line's parser reads annotations
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import Parameter
 
 from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.noise import KeyPair
 from firmware_protocol.pairing import LABEL_PREFIX, LockLabel
-from gatewayd.cli.ask import ANSWER_SIZE_MAX, ask
+from gatewayd.cli.ask import answer, ask
 from gatewayd.cli.errand import run_errand
 from gatewayd.cli.language import language_of
 from gatewayd.cli.say import DEFAULT_CONFIG, tell
@@ -50,11 +52,12 @@ _COSE_TAGS: Final = (0xD2, 0xD8)
 
 def pair(  # noqa: PLR0913 - each is a prompt too
     papers: Path,
+    /,
     *,
-    label: str | None = None,
+    label: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     address: str | None = None,
     former_key: Path | None = None,
-    test: bool | None = None,
+    test: Annotated[bool | None, Parameter(negative="--no-test")] = None,
     door_open: bool = False,
     config: Path = DEFAULT_CONFIG,
     json: bool = False,
@@ -88,7 +91,9 @@ def pair(  # noqa: PLR0913 - each is a prompt too
     return run_errand(prepare, config, done=done, tried="paired, and the bolt moved", as_json=json, after=after)
 
 
-def decommission(order: Path, *, address: str | None = None, config: Path = DEFAULT_CONFIG, json: bool = False) -> int:
+def decommission(
+    order: Path, /, *, address: str | None = None, config: Path = DEFAULT_CONFIG, json: bool = False
+) -> int:
     """Let a lock go: take its log over, hand it the signed order, and forget it.
 
     A running daemon does it and serves every other door meanwhile; a stopped one delivers the log when it runs again.
@@ -251,7 +256,7 @@ def _label(text: str | None) -> LockLabel:
     if text is None:
         text = ask("Scan the QR code on the lock, or type its text, and press Enter:", flag="--label")
     elif text == STDIN:
-        text = sys.stdin.readline(ANSWER_SIZE_MAX)
+        text = answer(flag="--label with its text")
     try:
         return LockLabel.from_text("".join(text.split()).upper())
     except RemoteProtocolError as error:

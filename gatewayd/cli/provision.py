@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LOG_ID_SIZE = 16
 
 
-def provision(file: Path, *, config: Path = DEFAULT_CONFIG) -> int:
+def provision(file: Path, /, *, config: Path = DEFAULT_CONFIG) -> int:
     """Take signed objects in: Keyset, Authorities, AuthorityState, and a PairingOrder with its Door for each lock.
 
     Everything is verified up to the pinned root keys; all of it is kept or nothing. The daemon must be stopped. The

@@ -22,6 +22,8 @@ DROP_IN_COUNT_MAX: Final = 64
 VARIABLE_PREFIX: Final = "GATEWAYD_"
 VARIABLE_DELIMITER: Final = "__"
 
+_TOMLLIB_TABLE: Final = re.compile(r"\((?:'[^']*',? ?)+\)")
+_TOMLLIB_NAME: Final = re.compile(r"'([^']*)'")
 _TOMLLIB_LINE: Final = re.compile(r"\(at line (\d+), column \d+\)")
 
 
@@ -119,7 +121,8 @@ def _drop_ins(folder: Path, problems: list[ConfigProblem]) -> list[Path]:
 def _file_layer(path: Path, problems: list[ConfigProblem]) -> Layer:
     source = str(path)
     try:
-        text = read_file(path, size_max=FILE_SIZE_MAX).decode()
+        # "utf-8-sig": editors on Windows begin a file with a mark that no parser of TOML takes.
+        text = read_file(path, size_max=FILE_SIZE_MAX).decode("utf-8-sig")
         data = tomllib.loads(text)
         lines = lines_of_keys(text)
     except FileProblem as problem:
@@ -127,7 +130,7 @@ def _file_layer(path: Path, problems: list[ConfigProblem]) -> Layer:
         problems.append(ConfigProblem(Place(source), "", problem.problem, hint))
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        problems.append(ConfigProblem(Place(source, line), "", "is not UTF-8 text", "TOML always is"))
+        problems.append(ConfigProblem(Place(source, line), "", "is not UTF-8 text", "TOML always is; save it as UTF-8"))
     except ValueError as error:  # tomllib.TOMLDecodeError is one, and so is a number of ten thousand digits
         problems.append(_syntax_problem(source, str(error)))
     except RecursionError:
@@ -142,6 +145,8 @@ def _syntax_problem(source: str, message: str) -> ConfigProblem:
     found = _TOMLLIB_LINE.search(message)
     line = int(found[1]) if found else None
     said = _TOMLLIB_LINE.sub("", message).strip()
+    # It names a table as Python has it, ('mqtt',), and not as the file does, [mqtt].
+    said = _TOMLLIB_TABLE.sub(lambda table: f"[{'.'.join(_TOMLLIB_NAME.findall(table[0]))}]", said)
     return ConfigProblem(Place(source, line), "", f"is not TOML: {said[:1].lower()}{said[1:]}")
 
 

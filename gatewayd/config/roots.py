@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import TYPE_CHECKING, Final
 
 from nacl import bindings
@@ -56,7 +57,7 @@ def _take_file(file: Path, roots: dict[bytes, Place], problems: list[ConfigProbl
 
 
 def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
-    for number, line in enumerate(content.splitlines(), start=1):
+    for number, line in enumerate(content.removeprefix(codecs.BOM_UTF8).splitlines(), start=1):
         if line.strip() and not line.lstrip().startswith(b"#"):
             yield number, line.strip()
 

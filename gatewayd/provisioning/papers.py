@@ -32,6 +32,11 @@ FILE_SIZE_MAX: Final = 4_194_304
 OBJECT_COUNT_MAX: Final = 64
 """Most objects of a kind."""
 _FINGERPRINT_SIZE: Final = 16
+_IN_OUR_WORDS: Final = {
+    "extra_forbidden": "is none of the names that papers have: keyset, authorities, state, doors, pairing_orders",
+    "tuple_type": "is no list, […]",
+}
+"""What pydantic says of Python's types, by its stable kind of error."""
 
 T = TypeVar("T")
 
@@ -109,10 +114,14 @@ def papers_of(document: object) -> Papers:
     Raises:
         ProvisioningError: it does not say papers.
     """
+    if not isinstance(document, dict):
+        raise ProvisioningError(["holds no papers: they are one JSON object, {…}, with keyset, doors and the like"])
     try:
         return Papers.model_validate(document)
     except ValidationError as error:
-        raise ProvisioningError([_said(one["loc"], one["msg"]) for one in error.errors(include_url=False)]) from None
+        raise ProvisioningError(
+            [_said(one["loc"], _IN_OUR_WORDS.get(one["type"], one["msg"])) for one in error.errors(include_url=False)]
+        ) from None
 
 
 def _said(path: Sequence[int | str], message: str) -> str:

@@ -40,6 +40,44 @@ def test_a_wrong_command_line_exits_2(arguments: list[str], capsys: pytest.Captu
     assert told.out if arguments == ["log"] else told.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["provision"], "gatewayd: FILE is missing; see gatewayd provision --help"),
+        (["backup", "x"], "gatewayd: --recovery-key is missing; see gatewayd backup --help"),
+        (["log", "erase"], "gatewayd: --subject is missing; see gatewayd log erase --help"),
+        (["status", "now"], 'gatewayd: "now" is one word too many; see gatewayd status --help'),
+        (["status", "--jsn"], "gatewayd: Unknown option: --jsn. Did you mean --json?; see gatewayd status --help"),
+        (
+            ["log", "show", "x"],
+            'gatewayd: Invalid value for INDEX: unable to convert "x" into int; see gatewayd log show',
+        ),
+        (["chek-config"], 'gatewayd: Unknown command "chek-config". Did you mean "check-config"? Available commands: '),
+        (["status", "--watch=maybe"], "gatewayd: Invalid value for --watch: "),
+        (["status", "\x1b[2J" * 99], "gatewayd: "),
+        (["x" * 9_999], "gatewayd: Unknown command "),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_a_line_that_says_where_to_read_on(
+    arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == exits.USAGE
+    told = capsys.readouterr()
+    assert told.out == ""
+    (said,) = told.err.splitlines()
+    assert said.startswith(line)
+    assert said.isprintable()
+    assert said.endswith("--help")
+    assert len(said) < 400
+
+
+def test_no_flag_has_an_opposite_that_nobody_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["factory-reset", "--help"]) == exits.OK
+    assert "--no-" not in capsys.readouterr().out
+    assert main(["pair", "--help"]) == exits.OK
+    assert "--no-test" in capsys.readouterr().out
+
+
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == exits.OK
     shown = capsys.readouterr().out

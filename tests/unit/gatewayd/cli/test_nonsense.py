@@ -176,6 +176,24 @@ def test_the_prompt_for_the_label_takes_nonsense_in_one_line(
     assert "CARELOCK:1:" in line or (typed == "" and line == "gatewayd: nobody answers: give --label")
 
 
+@pytest.mark.parametrize("piped", ["https://example.org\n", "", None], ids=["an address", "the end", "closed"])
+def test_a_label_that_is_piped_is_read_and_nonsense_told(
+    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, piped: str | None
+) -> None:
+    monkeypatch.setattr("sys.stdin", None if piped is None else io.StringIO(piped))
+    assert desk.run("pair", label="-") == exits.FAILED
+    expected = "this is not the text of a lock's label" if piped else "nobody answers: give --label with its text"
+    assert one_line(capsys).startswith(f"gatewayd: {expected}")
+
+
+def test_bytes_piped_as_a_label_are_told_in_a_line(
+    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\x80\n"), encoding="utf-8"))
+    assert desk.run("pair", label="-") == exits.FAILED
+    assert "nobody answers" in one_line(capsys)
+
+
 def test_ctrl_c_at_the_prompt_says_what_becomes_of_it(
     desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,4 +222,6 @@ def test_a_backup_is_written_nowhere_where_it_cannot_be(desk: Desk, capsys: pyte
     for place in (desk.gateway.folder / "none" / "backup", desk.gateway.credentials, desk.files["papers"]):
         desk.files["backup"] = place
         assert desk.run("backup") == exits.FAILED
-        assert str(place) in one_line(capsys)
+        line = one_line(capsys)
+        assert str(place) in line
+        assert ("name a new file" in line) == place.exists()

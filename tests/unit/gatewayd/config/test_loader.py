@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from typing import TYPE_CHECKING
 
@@ -141,18 +142,29 @@ def test_a_missing_file_is_one_clear_line(folder: GatewayFolder) -> None:
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        (b"\xff\xfe", "config.toml:1: is not UTF-8 text (TOML always is)"),
+        (b"\xff\xfe", "config.toml:1: is not UTF-8 text (TOML always is; save it as UTF-8)"),
         (b"a = " + b"[" * 5_000, "config.toml: has values nested too deep"),
         (b"#" * (256 * 1024 + 1), "config.toml: has more than 262144 bytes"),
         (b"a = " + b"9" * 5_000, "config.toml: is not TOML: "),
+        (b"[mqtt]\n[log]\n[mqtt]\n", "config.toml:3: is not TOML: cannot declare [mqtt] twice"),
+        (b"[a.b]\n[a.b]\n", "config.toml:2: is not TOML: cannot declare [a.b] twice"),
     ],
-    ids=["not UTF-8", "nested", "too long", "huge number"],
+    ids=["not UTF-8", "nested", "too long", "huge number", "a table twice", "a table in a table twice"],
 )
 def test_hostile_files_are_told_in_one_line(folder: GatewayFolder, content: bytes, line: str) -> None:
     folder.config.write_bytes(content)
     told = complaints(folder)
     assert len(told) == 1
     assert told[0].startswith(line)
+
+
+def test_files_from_an_editor_on_windows_are_read_as_any_others(folder: GatewayFolder) -> None:
+    for file in (folder.config, folder.roots):
+        file.write_bytes(codecs.BOM_UTF8 + file.read_bytes().replace(b"\n", b"\r\n"))
+    config = load(folder.config, {})
+    assert config.settings.mqtt.host == "127.0.0.1"
+    assert config.roots == tuple(folder.office.root_public_keys)
+    assert str(config.layers.place(("gateway", "state_directory"))) == f"{folder.config}:2"
 
 
 def test_a_file_of_the_longest_size_is_read(folder: GatewayFolder) -> None:
