@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from firmware_protocol.chains import verify_bundle
+from firmware_protocol.chains import parse_bundle, verify_bundle
 from firmware_protocol.codes import Code
 from firmware_protocol.errors import RemoteProtocolError
 from gatewayd.access.checks import Check, CheckResult
@@ -43,6 +43,7 @@ class Reasons:
 def verify_aloud(data: bytes, know: Callable[[], Known]) -> VerifiedBundle | Reasons:
     """Return the verified bundle, or why there is none; `know` may say that nobody is known at all."""
     try:
+        parse_bundle(data)  # before anybody is asked for: where nobody is known, nonsense is nonsense all the same
         return verify_bundle(data, known=know())
     except RemoteProtocolError as error:
         failed, refusal = _failed_check(error.code), Denied(code=error.code)

@@ -132,6 +132,19 @@ def test_an_unprovisioned_gateway_knows_nobody(folder: GatewayFolder, capsys: py
     assert document["detail"] == "no keyset has been provisioned"
 
 
+@pytest.mark.parametrize(
+    ("content", "check"), [(b"nonsense", "form"), (bytes(2_000), "size")], ids=["nonsense", "too long"]
+)
+def test_an_unprovisioned_gateway_calls_no_nonsense_well_formed(
+    folder: GatewayFolder, capsys: pytest.CaptureFixture[str], content: bytes, check: str
+) -> None:
+    database = Database(folder.store)
+    database.run(lambda tx: tx.execute("DELETE FROM signed_objects"))
+    database.close()
+    asked = explained(folder, capsys, content)["checks"]
+    assert [each["check"] for each in asked if each["result"] == "refused"] == [check]
+
+
 def test_nobodys_name_is_shown(folder: GatewayFolder, capsys: pytest.CaptureFixture[str]) -> None:
     explain(folder, write(folder, bundle_of(folder, "greta-of-nine")), "--json")
     assert "greta" not in capsys.readouterr().out
