@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 OPEN_MS: Final = 60 * 60 * 1_000
 """An accepted alarm stays open so long on CLOCK_BOOTTIME, or until it is closed."""
+SHUT_MS: Final = (UNLOCK_TTL_S_MAX + 1) * 1_000
+"""So long after its end an opening that was signed before it could be played again; the epoch's second is rounded."""
+SHUT_COUNT_MAX: Final = 256
+"""Most ends remembered for that; the first goes. The intake alone signs them."""
 
 
 class AlarmMemory(Protocol):
@@ -56,18 +60,21 @@ class AlarmDesk:
         self._trust = trust
         self._recorder = recorder
         self._memory = memory
+        self._shut_until_ms: dict[tuple[bytes, bytes], int] = {}
+        """By lock and alarm. No restart need keep it: it begins another epoch."""
 
     async def take_alarm(self, data: bytes) -> None:
         """Open or close an alarm; the same word twice changes nothing.
 
         Raises:
             RemoteProtocolError: not signed by the intake role (never the alarm role's key: whoever answers an
-                alarm must not be able to invent it), for another home, or not of now.
+                alarm must not be able to invent it), for another home, not of now, or over already.
             StoreError: it could not be kept, and holds until the next start.
         """
         alarm = open_by_role(Alarm, data, keyset=self._trust.require_keyset(), role=Role.INTAKE)
         boottime_ms = self._clock.now().boottime_ms
         self._check(alarm, boottime_ms)
+        self._note_end(alarm, boottime_ms)
         until_ms = boottime_ms + OPEN_MS
         self._memory.note_alarm(alarm, until_ms)
         await self._recorder.run(lambda page: keep_alarm(page, alarm, boottime_ms=boottime_ms, until_ms=until_ms))
@@ -84,6 +91,18 @@ class AlarmDesk:
             raise RemoteProtocolError(Code.EXPIRED, "an alarm that waited too long")
         if alarm.exp_s - now_s > UNLOCK_TTL_S_MAX:
             raise RemoteProtocolError(Code.TTL_TOO_LONG, "an alarm for later")
+
+    def _note_end(self, alarm: Alarm, boottime_ms: int) -> None:
+        # Attack: a broker plays the opening again after the end, and one operator suffices for another hour.
+        key = (alarm.lock_id, alarm.alarm_ref)
+        if alarm.opens:
+            if boottime_ms < self._shut_until_ms.get(key, boottime_ms):
+                raise RemoteProtocolError(Code.SUPERSEDED, "an alarm that has just ended")
+            return
+        self._shut_until_ms.pop(key, None)
+        self._shut_until_ms[key] = boottime_ms + SHUT_MS
+        while len(self._shut_until_ms) > SHUT_COUNT_MAX:
+            del self._shut_until_ms[next(iter(self._shut_until_ms))]
 
 
 def keep_alarm(page: Page, alarm: Alarm, *, boottime_ms: int, until_ms: int) -> None:

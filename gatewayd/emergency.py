@@ -111,8 +111,10 @@ class Emergencies:
                 del held[next(iter(held))]
 
     def note_alarm_kept(self, alarm: Alarm) -> None:
-        """The disk has it now."""
-        self._owed_alarms.pop((alarm.lock_id, alarm.alarm_ref), None)
+        """The disk has it now; not what was said of the same alarm since."""
+        key = (alarm.lock_id, alarm.alarm_ref)
+        if self._owed_alarms.get(key) is alarm:
+            del self._owed_alarms[key]
 
     def remembered_alarm(self, command: Command) -> bool | None:
         """Tell whether the command's alarm is open, where the disk did not take the last word of it; None: it did."""

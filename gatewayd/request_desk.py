@@ -18,6 +18,7 @@ from firmware_protocol.relay import AnswerKind
 from firmware_protocol.vocabulary import Role
 from gatewayd.journal.events import AlertRaised
 from gatewayd.store import meta
+from gatewayd.timekeeping import LATEST_MS
 from gatewayd.uplink.ports import RefusedError
 
 if TYPE_CHECKING:
@@ -160,16 +161,23 @@ class RequestDesk:
     async def _lower_time(self, _request: Request, arguments: bytes) -> tuple[AnswerKind, bytes]:
         """Let time begin anew where root says: a clock that was wrong once must not shut a home until it is right."""
         utc_s = _number(arguments, "time needs one second of UTC")
+        if utc_s * 1_000 > LATEST_MS:
+            raise RemoteProtocolError(Code.MALFORMED, "no second of this century: is it in milliseconds?")
 
         def keep(page: Page) -> None:
             meta.lower_floor(page.tx, utc_s * 1_000)
             _log.warning("time.lowered", utc_s=utc_s)
 
+        def tell(page: Page) -> None:
+            # Again: what was on its way to the disk when time was lowered has brought the old floor along.
+            meta.lower_floor(page.tx, utc_s * 1_000)
+            detail = f"the root authority has set the floor of time to {utc_s}"
+            page.append(AlertRaised(code="time.lowered", detail=detail, priority=True))
+
         await self._recorder.run(keep)
         self._timekeeper.lower(utc_s)
         self._epochs.renew()  # the order was over the old one: it is used up
-        detail = f"the root authority has set the floor of time to {utc_s}"
-        await self._recorder.record(AlertRaised(code="time.lowered", detail=detail, priority=True))
+        await self._recorder.run(tell)
         return AnswerKind.INFO, self._statements.info()
 
 

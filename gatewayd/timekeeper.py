@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from firmware_protocol.constants import HANDSHAKE_MS_MAX
 from firmware_protocol.vocabulary import Role
 from gatewayd.store.meta import StoredTime, TimeAnchor
-from gatewayd.timekeeping import BUILD_TIME_MS, TimeInterval, TrustedTime
+from gatewayd.timekeeping import BUILD_TIME_MS, LATEST_MS, TimeInterval, TrustedTime
 
 if TYPE_CHECKING:
     from gatewayd.timekeeping import Clock, Instant
@@ -56,10 +56,12 @@ class TimeKeeper:
     def take_floor(self, iat_s: int, role: Role) -> bool:
         """Take evidence signed by `role` that UTC has reached `iat_s`.
 
-        False where it contradicts trusted time and no second role's key agrees: then it moves nothing, and somebody
-        should hear of it.
+        False where it contradicts trusted time and no second role's key agrees, or lies beyond all time: then it moves
+        nothing, and somebody should hear of it.
         """
         now, floor_ms = self._clock.now().boottime_ms, iat_s * 1_000
+        if floor_ms > LATEST_MS:
+            return False
         if not self._time.contradicts(floor_ms, now):
             self._learn(self._time.with_floor(floor_ms, now), now)
             return True
@@ -72,6 +74,8 @@ class TimeKeeper:
         """
         now = self._clock.now().boottime_ms
         floor_ms = time_s * 1_000
+        if floor_ms > LATEST_MS:
+            return False
         if self._time.contradicts(floor_ms, now) and not self._is_agreed(floor_ms, Role.RECEIPT, now):
             return False
         said = {"time_s": time_s, "signed_boottime_ms": signed_boottime_ms, "boottime_ms": now}

@@ -16,6 +16,8 @@ TRUSTED_WIDTH_MS_MAX: Final = 120_000
 """A wider interval proves too little for a visit window."""
 BUILD_TIME_MS: Final = 1_795_478_400_000
 """2026-11-24T00:00:00Z: no earlier than the code itself. Raised with each release."""
+LATEST_MS: Final = BUILD_TIME_MS + 100 * 365 * 24 * 3_600 * 1_000
+"""No evidence is believed that lies beyond: such a time could be neither shown nor signed, and nothing would go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,11 +17,13 @@ from firmware_protocol.chains import make_bundle, parse_bundle
 from firmware_protocol.codes import Code
 from firmware_protocol.cose import kid_of
 from firmware_protocol.relay import AnswerKind
+from firmware_protocol.schema import UINT_MAX
 from firmware_protocol.signed import sign
 from firmware_protocol.statements import Conflict
 from firmware_protocol.tokens import Grant, OperatorGrant
 from firmware_protocol.vocabulary import Action, OfflineClass, Rights, Role, Tier
 from gatewayd.settings import LimitSettings
+from gatewayd.uplink.downlink import Drop
 from simulator.office import Office, unlock_over_mqtt
 from tests.support.memory_world import NOW_S, PROVIDER, MemoryWorld
 from tests.support.virtual_loop import run_virtual
@@ -672,3 +674,42 @@ def test_a_grant_of_one_carer_signs_no_command_of_another(tmp_path: Path) -> Non
         assert world.command_movements == []
 
     attack(tmp_path, 130, tell)
+
+
+# The alarm intake's word, and numbers beyond all time.
+
+
+@pytest.mark.parametrize("order", ["open, close, open again", "close, then the open that it overtook"])
+def test_hostile_broker_plays_an_alarms_opening_after_its_end_and_one_operator_still_does_not_suffice(
+    tmp_path: Path, order: str
+) -> None:
+    async def tell(world: MemoryWorld, house: House) -> None:
+        place, alarm_ref = (await world.ask_info()).locks[0], world.entropy.token(16)
+        options: dict[str, Any] = {"alarm_ref": alarm_ref, "epoch": place.epoch, "exp_s": place.now_s + 60}
+        opening = world.office.alarm(world.home, **options)
+        closing = world.office.alarm(world.home, **options, opens=False)
+        for word in (opening, closing, opening) if order.startswith("open") else (closing, opening):
+            world.send(world.topics.alarm, word)
+            await asyncio.sleep(1)
+        receipts = await world.unlock_from_centre(alarm_ref=alarm_ref)
+        assert [receipt.code for receipt in receipts] == [Code.ALARM_NOT_OPEN]
+        assert house.downlink.dropped[Drop.REFUSED] == 1
+        another = await world.raise_alarm()
+        await asyncio.sleep(1)
+        assert [each.code for each in await world.unlock_from_centre(alarm_ref=another)] == [Code.PERMITTED, Code.DONE]
+
+    attack(tmp_path, 90, tell)
+
+
+def test_thief_of_the_status_key_dates_a_state_at_the_end_of_numbers_and_the_daemon_lives(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 91)
+        world.disconnect_central()
+        async with world.gateway() as house:
+            await house.links[world.home.lock_id].wait_ready()
+            await house.base.trust.take_state(world.office.state(world.home, now_s=UINT_MAX - 48 * HOUR_S, seq=2))
+            responder = world.carer("rita", offline_class=OfflineClass.RESPONDER)
+            assert (await world.visit(responder)).final is Code.DONE
+            assert house.statements.tier() is Tier.COLD
+
+    run_virtual(story())

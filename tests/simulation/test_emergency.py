@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
+from firmware_protocol import cose
 from firmware_protocol.codes import Code
+from firmware_protocol.commands import Alarm
 from firmware_protocol.vocabulary import Action, OfflineClass
 from simulator.office import unlock_over_mqtt
 from tests.support.faulty_disk import FaultyDisk
@@ -234,5 +236,26 @@ def test_an_alarm_that_the_disk_did_not_take_holds_when_it_is_back_and_over_a_re
             await world.settled()
             assert codes(await world.unlock_from_centre(alarm_ref=opened)) == [Code.PERMITTED, Code.DONE]
             assert codes(await world.unlock_from_centre(alarm_ref=closed)) == [Code.ALARM_NOT_OPEN]
+
+    run_virtual(story())
+
+
+def test_an_alarms_end_that_is_on_its_way_to_the_disk_is_not_forgotten_when_its_opening_has_arrived(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 68)
+        async with world.gateway() as house:
+            await world.settled()
+            place, alarm_ref = (await world.ask_info()).locks[0], world.entropy.token(16)
+            options: dict[str, Any] = {"alarm_ref": alarm_ref, "epoch": place.epoch, "exp_s": place.now_s + 30}
+            opening = world.office.alarm(world.home, **options)
+            closing = world.office.alarm(world.home, **options, opens=False)
+            await house.alarm_desk.take_alarm(opening)
+            opened, closed = (Alarm.from_bytes(cose.parse(raw, size_max=1_024).payload) for raw in (opening, closing))
+            house.emergencies.note_alarm(opened, 10**9)
+            house.emergencies.note_alarm(closed, 10**9)
+            house.emergencies.note_alarm_kept(opened)  # only now does the loop hear of it
+            assert codes(await world.unlock_from_centre(alarm_ref=alarm_ref)) == [Code.ALARM_NOT_OPEN]
 
     run_virtual(story())

@@ -17,7 +17,9 @@ from firmware_protocol.relay import AnswerKind
 from firmware_protocol.signed import open_signed
 from firmware_protocol.statements import DriftReport, GatewayInfo
 from firmware_protocol.vocabulary import OfflineClass, Role, Tier
+from gatewayd.journal.events import AlertRaised
 from gatewayd.request_desk import SPENT_COUNT_MAX
+from gatewayd.store import meta
 from gatewayd.uplink.outbox import REWIND_INTERVAL_S
 from tests.support.memory_world import MemoryWorld
 from tests.support.virtual_loop import run_virtual
@@ -195,6 +197,28 @@ def test_root_alone_lowers_the_floor_durably_and_doors_open_again(tmp_path: Path
     run_virtual(story())
 
 
+def test_what_was_on_its_way_to_the_disk_when_root_lowered_the_floor_does_not_bring_the_old_one_back(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 87)
+        world.disconnect_central()
+        async with world.gateway() as house:
+            await asyncio.sleep(5)
+            base = house.base
+            await base.trust.take_state(world.office.state(world.home, now_s=world.utc_s() + 50 * YEAR_S, seq=2))
+            order = bundle(world, house, "time", arguments=number(world.utc_s()), signers=world.office.roots[:2])
+            await asyncio.gather(
+                house.request_desk.take_request("time", order),
+                base.recorder.record(AlertRaised(code="store.low", detail="said in the same moment")),
+            )
+            stored = await base.seams.store.run(meta.load_time)
+            assert stored is not None
+            assert abs(stored.floor_ms // 1_000 - world.utc_s()) < 120
+
+    run_virtual(story())
+
+
 def test_attack_nobody_else_and_not_one_root_alone_touches_the_time(tmp_path: Path) -> None:
     async def story() -> None:
         world = MemoryWorld(tmp_path, 85)
@@ -216,8 +240,16 @@ def test_attack_nobody_else_and_not_one_root_alone_touches_the_time(tmp_path: Pa
 
 @pytest.mark.parametrize(
     "arguments",
-    [b"\xa0", number(5) + b"\x00", cbor.encode({0: -1}), cbor.encode({0: True}), cbor.encode({0: 1, 1: 2}), b"\x01"],
-    ids=["nothing", "something behind it", "before 1970", "true", "more", "no map"],
+    [
+        b"\xa0",
+        number(5) + b"\x00",
+        cbor.encode({0: -1}),
+        cbor.encode({0: True}),
+        cbor.encode({0: 1, 1: 2}),
+        b"\x01",
+        number(1_800_000_000_000),
+    ],
+    ids=["nothing", "something behind it", "before 1970", "true", "more", "no map", "in milliseconds"],
 )
 def test_an_order_without_one_second_of_utc_changes_nothing(tmp_path: Path, arguments: bytes) -> None:
     async def story() -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pytest
+
+from firmware_protocol.schema import UINT_MAX
 from firmware_protocol.vocabulary import Role
 from gatewayd.store.meta import StoredTime, TimeAnchor
 from gatewayd.timekeeper import ANCHOR_SLACK_MS, TimeKeeper
-from gatewayd.timekeeping import BUILD_TIME_MS, Instant
+from gatewayd.timekeeping import BUILD_TIME_MS, LATEST_MS, Instant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,6 +126,19 @@ def test_two_roles_that_agree_are_believed_as_far_as_both_go_and_nothing_bounds_
     assert not keeper.take_floor(AHEAD_S + 50, Role.STATUS)
     assert keeper.take_floor(AHEAD_S, Role.PAIRING)
     assert (keeper.interval().lo_s, keeper.interval().hi_s) == (AHEAD_S, None)
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_attack_a_time_beyond_all_time_is_believed_of_nobody_and_not_of_two_that_agree(*, trusted: bool) -> None:
+    clock = SettableClock()
+    keeper = trusted_keeper(clock) if trusted else TimeKeeper(clock=clock, stored=None)
+    before = keeper.interval()
+    beyond_s = LATEST_MS // 1_000 + 1
+    for role in (Role.STATUS, Role.PAIRING):
+        assert not keeper.take_floor(UINT_MAX, role)
+        assert not keeper.take_floor(beyond_s, role)
+    assert not keeper.take_receipt(time_s=beyond_s, signed_boottime_ms=clock.boottime_ms)
+    assert keeper.interval() == before
 
 
 def test_a_second_role_within_what_is_trusted_agrees_with_nobody_outside() -> None:
