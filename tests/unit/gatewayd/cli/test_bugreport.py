@@ -331,7 +331,7 @@ def test_an_existing_file_and_a_laid_link_are_left_alone(home: Home, capsys: pyt
     link.symlink_to(target)
     for path in (there, link):
         assert home.run("--output", str(path)) == exits.FAILED
-        assert capsys.readouterr().err == f"gatewayd: {path}: File exists\n"
+        assert capsys.readouterr().err == f"gatewayd: {path}: is there already and stays as it is; name a new file\n"
     assert there.read_bytes() == b"mine"
     assert not target.exists()
 
