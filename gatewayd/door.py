@@ -244,12 +244,12 @@ class Door:
         match decided.verdict:
             case Permitted():
                 async with asyncio.TaskGroup() as tasks:
-                    # The bolt first: the receipt of the decision travels while the motor runs.
-                    acting = tasks.create_task(self._act(asked, decided))
+                    # The bolt first, in this very turn of the loop: the receipt of the decision travels while the motor
+                    # runs, and nobody at the door waits for a line of log.
                     tasks.create_task(responder.receipt(decided.receipt))
-                    # Queued behind both: nobody at the door waits for a line of log.
                     asyncio.get_running_loop().call_soon(_log_decision, asked.bundle, decided)
-                await responder.receipt(acting.result())
+                    receipt = await self._act(asked, decided)
+                await responder.receipt(receipt)
             case Denied(code=code):
                 _log_decision(asked.bundle, decided)
                 await responder.receipt(decided.receipt)

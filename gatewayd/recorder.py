@@ -42,7 +42,8 @@ class Page:
 
     def append(self, event: Event) -> int:
         """Append an event and return its index; floor and anchors of time ride along."""
-        meta.save_time(self.tx, self.stored_time)
+        if not self.indexes:
+            meta.save_time(self.tx, self.stored_time)
         stamp = TimeStamp(lo_ms=self.time.lo_ms, hi_ms=self.time.hi_ms if self.time.trusted else None)
         index = self.journal.append(self.tx, event, time=stamp, salt=self.entropy.token(SALT_SIZE))
         self.indexes.append(index)

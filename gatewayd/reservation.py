@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 from firmware_protocol import cose
 from firmware_protocol.codes import Code
 from firmware_protocol.commands import EpochFreshness
+from firmware_protocol.tokens import Grant
 from firmware_protocol.vocabulary import Phase
 from gatewayd.access.decide import Facts, decide, is_call_for_help
 from gatewayd.access.limits import Exhausted, buckets_for, refusals_bucket, take
+from gatewayd.access.lockout import NEVER_REFUSED
 from gatewayd.access.seen import Seen
+from gatewayd.access.uses import NEVER_USED
 from gatewayd.access.verdicts import Denied, Permitted, Repeated
 from gatewayd.journal.events import AlertRaised, CommandDecided, DuressSignalled
 from gatewayd.store import alarms, buckets, commands, lockouts, locks
@@ -28,9 +31,10 @@ if TYPE_CHECKING:
 
     from firmware_protocol.chains import VerifiedBundle
     from firmware_protocol.statements import AuthorityState
-    from firmware_protocol.tokens import Keyset
+    from firmware_protocol.tokens import Keyset, OperatorGrant
     from firmware_protocol.vocabulary import Tier
     from gatewayd.access.freshness import FreshnessFacts
+    from gatewayd.access.uses import Uses
     from gatewayd.access.verdicts import Verdict
     from gatewayd.channel import Submission
     from gatewayd.journal.events import Event
@@ -102,12 +106,13 @@ class Reservations:
 
     def decide(self, page: Page, asked: Asked) -> Decided:
         """Return the verdict, with everything that it changes written in the page's transaction."""
-        verdict = decide(asked.bundle, self.facts(page.tx, page.time, asked))
+        facts = self.facts(page.tx, page.time, asked)
+        verdict = decide(asked.bundle, facts)
         match verdict:
             case Repeated(receipt=receipt):
                 return Decided(verdict=verdict, receipt=receipt)
             case Permitted():
-                return self._permit(page, asked, verdict)
+                return self._permit(page, asked, facts, verdict)
             case _:
                 return self._deny(page, asked, verdict)
 
@@ -115,14 +120,15 @@ class Reservations:
         """Read what the command is judged by; writes nothing, so that `explain` can ask without asking for it."""
         return read_facts(tx, time, asked, self._premises)
 
-    def _permit(self, page: Page, asked: Asked, verdict: Permitted) -> Decided:
+    def _permit(self, page: Page, asked: Asked, facts: Facts, verdict: Permitted) -> Decided:
         tx, bundle, freshness = page.tx, asked.bundle, asked.bundle.command.freshness
-        buckets.save_buckets(tx, verdict.buckets)
+        buckets.save_buckets(tx, verdict.buckets, known=facts.bucket_states)
         if verdict.use is not None:
             commands.save_uses(tx, bundle.proof.grant.cti, verdict.use.after, page.time.lo_s)
         if asked.paper is not None:
             keep_paper(tx, asked.paper, now_s=page.time.lo_s)
-        lockouts.clear_lockout(tx, bundle.signer_kid, bundle.command.lock_id)
+        if facts.lockout != NEVER_REFUSED:
+            lockouts.clear_lockout(tx, bundle.signer_kid, bundle.command.lock_id)
         if isinstance(freshness, EpochFreshness):
             commands.note_issued(tx, bundle.signer_kid, bundle.command.lock_id, freshness.epoch, freshness.issued_s)
         command_seq = locks.next_command_seq(tx, bundle.command.lock_id, above=asked.command_seq_floor)
@@ -131,10 +137,11 @@ class Reservations:
 
     def _deny(self, page: Page, asked: Asked, verdict: Denied) -> Decided:
         refusals = refusals_bucket(asked.bundle)
-        taken = take((refusals,), buckets.load_buckets(page.tx, (refusals.key,)), page.time.lo_ms)
+        known = buckets.load_buckets(page.tx, (refusals.key,))
+        taken = take((refusals,), known, page.time.lo_ms)
         if isinstance(taken, Exhausted):
             return self._deny_unrecorded(page, asked, verdict)
-        buckets.save_buckets(page.tx, taken)
+        buckets.save_buckets(page.tx, taken, known=known)
         # Not where it goes unrecorded: whoever sends those bytes again would be counted against their signer.
         if verdict.lockout is not None:
             lockouts.save_lockout(page.tx, asked.bundle.signer_kid, asked.bundle.command.lock_id, verdict.lockout)
@@ -176,8 +183,8 @@ class Reservations:
             retry_after_s=retry_after_s,
         )
         if code is not Code.ID_REUSED:  # the row of the first bytes under this id stands
-            row = seen_command(page, asked, receipt, code, index)
-            commands.reserve(page.tx, replace(row, command_seq=command_seq, use_name=use_name))
+            row = seen_command(page, asked, receipt, code, index, command_seq=command_seq, use_name=use_name)
+            commands.reserve(page.tx, row)
         return Decided(verdict=verdict, receipt=receipt, journal_index=index, command_seq=command_seq)
 
 
@@ -194,15 +201,20 @@ def read_facts(tx: Transaction, time: TimeInterval, asked: Asked, home: Premises
         time=time,
         tier=asked.standing.tier,
         state=asked.standing.state,
-        freshness=replace(asked.freshness, last_issued_s=_last_issued_s(tx, bundle)),
+        freshness=_freshness(tx, asked),
         seen=None if seen is None else Seen(command_sha256=seen.command_sha256, receipt=seen.receipt),
-        uses=commands.load_uses(tx, bundle.proof.grant.cti),
+        uses=_uses(tx, bundle.proof.grant),
         lockout=lockouts.load_lockout(tx, bundle.signer_kid, command.lock_id),
         installer_cti=asked.standing.installer_ctis.get(command.lock_id),
         alarm_open=_is_alarm_open(tx, asked),
         bucket_states=buckets.load_buckets(tx, keys),
         limits=home.limits,
     )
+
+
+def _uses(tx: Transaction, grant: Grant | OperatorGrant) -> Uses:
+    is_counted = isinstance(grant, Grant) and grant.use_count_max is not None
+    return commands.load_uses(tx, grant.cti) if is_counted else NEVER_USED
 
 
 def _is_alarm_open(tx: Transaction, asked: Asked) -> bool:
@@ -212,11 +224,12 @@ def _is_alarm_open(tx: Transaction, asked: Asked) -> bool:
     return alarms.is_open(tx, command.lock_id, command.alarm_ref, asked.freshness.boottime_ms)
 
 
-def _last_issued_s(tx: Transaction, bundle: VerifiedBundle) -> int | None:
-    freshness = bundle.command.freshness
+def _freshness(tx: Transaction, asked: Asked) -> FreshnessFacts:
+    bundle, freshness = asked.bundle, asked.bundle.command.freshness
     if not isinstance(freshness, EpochFreshness):
-        return None
-    return commands.last_issued(tx, bundle.signer_kid, bundle.command.lock_id, freshness.epoch)
+        return asked.freshness
+    issued_s = commands.last_issued(tx, bundle.signer_kid, bundle.command.lock_id, freshness.epoch)
+    return replace(asked.freshness, last_issued_s=issued_s)
 
 
 def _alarms(asked: Asked, verdict: Verdict) -> Iterator[Event]:
@@ -239,8 +252,17 @@ def note_events(page: Page, asked: Asked, verdict: Verdict) -> int:
     return index
 
 
-def seen_command(page: Page, asked: Asked, receipt: bytes, code: Code, index: int) -> SeenCommand:
-    """Return the row of a command that has been decided and does not move."""
+def seen_command(
+    page: Page,
+    asked: Asked,
+    receipt: bytes,
+    code: Code,
+    index: int,
+    *,
+    command_seq: int | None = None,
+    use_name: int | None = None,
+) -> SeenCommand:
+    """Return the row of a command that has been decided; without a number it does not move."""
     bundle, command = asked.bundle, asked.bundle.command
     return SeenCommand(
         kid=bundle.signer_kid,
@@ -250,10 +272,11 @@ def seen_command(page: Page, asked: Asked, receipt: bytes, code: Code, index: in
         grant_cti=bundle.proof.grant.cti,
         action=int(command.action),
         reserved_utc_s=page.time.lo_s,
-        command_seq=None,
+        command_seq=command_seq,
         receipt=receipt,
         code=code.wire,
         journal_index=index,
+        use_name=use_name,
     )
 
 

@@ -176,7 +176,10 @@ def _each(judge: Callable[[VerifiedGrant, Facts], Code | None]) -> Callable[[Ver
     """Ask of every signer's grant: of two operators both must hold."""
 
     def judge_all(bundle: VerifiedBundle, facts: Facts) -> Code | None:
-        return next((code for proof in bundle.proofs if (code := judge(proof, facts))), None)
+        code = judge(bundle.proof, facts)
+        if code is None and bundle.second is not None:
+            return judge(bundle.second, facts)
+        return code
 
     return judge_all
 

@@ -24,6 +24,7 @@ LEAF_SIZE_MAX: Final = 8_192
 SALT_SIZE: Final = 16
 """Bytes of salt: enough that an erased entry cannot be guessed back from its hash."""
 
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS_MAX: Final = (datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 _ID: Final = re.compile(r"(?P<log>[0-9a-f]{32})/(?P<index>0|[1-9][0-9]{0,18})", re.ASCII)
@@ -55,6 +56,7 @@ class LeafError(GatewayError):
 
 def to_leaf(event: Event, *, gateway_id: bytes, log_id: bytes, index: int, salt: bytes, time: TimeStamp) -> bytes:
     """Return the bytes of the entry `index`. `salt`: 16 random bytes, so that personal data can be erased later."""
+    time_lo = _rfc3339(time.lo_ms)
     envelope: dict[str, Any] = {
         "data": event.model_dump(mode="json"),
         "datacontenttype": "application/json",
@@ -62,8 +64,8 @@ def to_leaf(event: Event, *, gateway_id: bytes, log_id: bytes, index: int, salt:
         "salt": base64.b64encode(salt).decode(),
         "source": _source(gateway_id, event.lock_id),
         "specversion": "1.0",
-        "time": _rfc3339(time.lo_ms),
-        "timelo": _rfc3339(time.lo_ms),
+        "time": time_lo,
+        "timelo": time_lo,
         "type": event.TYPE,
     }
     if time.hi_ms is not None:
@@ -74,7 +76,7 @@ def to_leaf(event: Event, *, gateway_id: bytes, log_id: bytes, index: int, salt:
 
 
 def _to_bytes(envelope: dict[str, Any]) -> bytes:
-    return json.dumps(envelope, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+    return _ENCODER.encode(envelope).encode()
 
 
 def carry_leaf(data: bytes, *, log_id: bytes, index: int) -> bytes:

@@ -40,8 +40,8 @@ def close_alarm(tx: Transaction, lock_id: bytes, alarm_ref: bytes) -> None:
 
 
 def is_open(tx: Transaction, lock_id: bytes, alarm_ref: bytes | None, boottime_ms: int) -> bool:
-    """Tell whether this alarm is open for this lock at this reading of CLOCK_BOOTTIME."""
-    return bool(
+    """Tell whether this alarm is open for this lock at this reading of CLOCK_BOOTTIME; no alarm at all is not."""
+    return alarm_ref is not None and bool(
         tx.execute(
             "SELECT 1 FROM alarms WHERE lock_id = ? AND alarm_ref = ? AND ? < until_ms "
             "AND NOT EXISTS (SELECT 1 FROM volatile WHERE name = ?)",

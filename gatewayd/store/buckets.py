@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from gatewayd.store.database import Transaction
 
@@ -15,18 +15,21 @@ BUCKET_COUNT_MAX: Final = 4_096
 
 def load_buckets(tx: Transaction, keys: Iterable[str]) -> dict[str, int]:
     """Return the theoretical arrival times (GCRA) of those buckets that are known, in milliseconds."""
-    found = ((key, tx.execute("SELECT arrival_ms FROM buckets WHERE name = ?", (key,))) for key in keys)
-    return {key: rows[0][0] for key, rows in found if rows}
+    names = tuple(keys)
+    places = ", ".join("?" * len(names))
+    return dict(tx.execute(f"SELECT name, arrival_ms FROM buckets WHERE name IN ({places})", names))  # noqa: S608 - marks
 
 
-def save_buckets(tx: Transaction, buckets: Mapping[str, int]) -> None:
-    """Keep theoretical arrival times, by bucket."""
+def save_buckets(tx: Transaction, buckets: Mapping[str, int], *, known: Container[str] = ()) -> None:
+    """Keep theoretical arrival times, by bucket; `known` are those that `load_buckets` has found."""
     for key, arrival_ms in buckets.items():
         tx.execute(
             "INSERT INTO buckets VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET arrival_ms = ?2 "
             "WHERE arrival_ms <> ?2",
             (key, arrival_ms),
         )
+    if all(key in known for key in buckets):
+        return  # there are no more of them than before
     ((count,),) = tx.execute("SELECT count(*) FROM buckets")
     if count > BUCKET_COUNT_MAX:
         tx.execute(

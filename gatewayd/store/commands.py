@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from gatewayd.access.uses import NEVER_USED, Uses, give_back
@@ -41,8 +42,10 @@ class SeenCommand:
     """Which use of its grant it took (`access.uses.Use.name`); None where none is counted."""
 
 
-_COLUMNS: Final = ", ".join(field.name for field in fields(SeenCommand))
-_PLACES: Final = ", ".join(f":{field.name}" for field in fields(SeenCommand))
+_NAMES: Final = tuple(field.name for field in fields(SeenCommand))
+_COLUMNS: Final = ", ".join(_NAMES)
+_PLACES: Final = ", ".join("?" * len(_NAMES))
+_VALUES: Final = attrgetter(*_NAMES)
 
 
 def find_seen(tx: Transaction, kid: bytes, command_id: bytes) -> SeenCommand | None:
@@ -57,10 +60,9 @@ def reserve(tx: Transaction, command: SeenCommand) -> None:
     Raises:
         StoreError: MISUSE, it is taken already.
     """
-    values = {field.name: getattr(command, field.name) for field in fields(SeenCommand)}
     tx.execute(
-        f"INSERT INTO commands ({_COLUMNS}, closed) VALUES ({_PLACES}, :closed)",  # noqa: S608 - our own column names
-        {**values, "closed": int(command.command_seq is None)},
+        f"INSERT INTO commands ({_COLUMNS}, closed) VALUES ({_PLACES}, ?)",  # noqa: S608 - our own column names
+        (*_VALUES(command), int(command.command_seq is None)),
     )
 
 
@@ -141,4 +143,4 @@ def prune_seen(tx: Transaction, before_utc_s: int) -> None:
 
 
 def _seen(row: Row) -> SeenCommand:
-    return SeenCommand(**dict(zip(_COLUMNS.split(", "), row, strict=True)))
+    return SeenCommand(**dict(zip(_NAMES, row, strict=True)))

@@ -260,8 +260,12 @@ class Database:
             self._fold(connection)
         transaction.execute("BEGIN" if self._is_bounded else "BEGIN IMMEDIATE")
         try:
-            outcomes = [self._run_alone(connection, transaction, work) for work in works]
-            transaction.execute("COMMIT")
+            if len(works) == 1:
+                outcomes = [self._run_only(connection, transaction, works[0])]
+            else:
+                outcomes = [self._run_alone(connection, transaction, work) for work in works]
+            if connection.in_transaction:
+                transaction.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 transaction.execute("ROLLBACK")
@@ -286,8 +290,22 @@ class Database:
         self.has_written, self._wal_page_count = True, page_count
         return apsw.SQLITE_OK
 
+    def _run_only(self, connection: apsw.Connection, transaction: Transaction, work: Work) -> Outcome:
+        """Run a work that has the transaction to itself: it needs no savepoint to be rolled back alone."""
+        outcome = self._attempt(connection, transaction, work)
+        if isinstance(outcome, Dropped):
+            transaction.execute("ROLLBACK")
+        return outcome
+
     def _run_alone(self, connection: apsw.Connection, transaction: Transaction, work: Work) -> Outcome:
         transaction.execute("SAVEPOINT work")
+        outcome = self._attempt(connection, transaction, work)
+        if isinstance(outcome, Dropped):
+            transaction.execute("ROLLBACK TO work")
+        transaction.execute("RELEASE work")
+        return outcome
+
+    def _attempt(self, connection: apsw.Connection, transaction: Transaction, work: Work) -> Outcome:
         try:
             outcome: Outcome = Kept(work(transaction))
         except Exception as error:  # noqa: BLE001 - it is the caller's, and goes back to the caller
@@ -296,9 +314,6 @@ class Database:
             # A failing disk makes SQLite roll back everything in mid-statement; a savepoint after that would
             # be a transaction of its own.
             raise _fault_behind(outcome, self.path)
-        if isinstance(outcome, Dropped):
-            transaction.execute("ROLLBACK TO work")
-        transaction.execute("RELEASE work")
         return outcome
 
     def _live(self) -> apsw.Connection:

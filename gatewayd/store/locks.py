@@ -136,9 +136,11 @@ def next_command_seq(tx: Transaction, lock_id: bytes, *, above: int = 0) -> int:
 
     It is greater than `above` too: what the lock has obeyed while the disk took nothing.
     """
-    command_seq = max(last_command_seq(tx, lock_id), above) + 1
-    tx.execute("UPDATE locks SET command_seq = ? WHERE lock_id = ?", (command_seq, lock_id))
-    return command_seq
+    query = "UPDATE locks SET command_seq = max(command_seq, ?) + 1 WHERE lock_id = ? RETURNING command_seq"
+    rows = tx.execute(query, (above, lock_id))
+    if not rows:
+        raise _unpaired(lock_id)
+    return int(rows[0][0])
 
 
 def last_command_seq(tx: Transaction, lock_id: bytes) -> int:
@@ -207,8 +209,12 @@ def received_seq(tx: Transaction, lock_id: bytes, log_id: bytes) -> int:
 def _lock_row(tx: Transaction, columns: str, lock_id: bytes) -> list[Row]:
     rows = tx.execute(f"SELECT {columns} FROM locks WHERE lock_id = ?", (lock_id,))  # noqa: S608 - our own words
     if not rows:
-        raise StoreError(StoreCode.MISUSE, f"no lock {lock_id.hex()} has been paired")
+        raise _unpaired(lock_id)
     return rows
+
+
+def _unpaired(lock_id: bytes) -> StoreError:
+    return StoreError(StoreCode.MISUSE, f"no lock {lock_id.hex()} has been paired")
 
 
 def _counter_name(lock_id: bytes) -> str:

@@ -19,7 +19,7 @@ from gatewayd.store.writer import Health, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Executor
+    from concurrent.futures import Executor, Future
     from pathlib import Path
 
     from gatewayd.store.database import Outcome, Work
@@ -170,12 +170,14 @@ class Store:
             return
         self._batch = batch
         works = [each.work for each in batch]
-        writing = loop.run_in_executor(self._executor, self._writer.run_batch, works)
-        writing.add_done_callback(partial(self._settle, loop, batch))
+        writing = self._executor.submit(self._writer.run_batch, works)
+        writing.add_done_callback(partial(self._hand_back, loop, batch))
 
-    def _settle(
-        self, loop: asyncio.AbstractEventLoop, batch: list[_Queued], writing: asyncio.Future[list[Outcome]]
-    ) -> None:
+    def _hand_back(self, loop: asyncio.AbstractEventLoop, batch: list[_Queued], writing: Future[list[Outcome]]) -> None:
+        """Run on the writer's thread: a future of the loop's own in between would be two more of its turns."""
+        loop.call_soon_threadsafe(self._settle, loop, batch, writing)
+
+    def _settle(self, loop: asyncio.AbstractEventLoop, batch: list[_Queued], writing: Future[list[Outcome]]) -> None:
         try:
             for queued, outcome in zip(batch, _outcomes(writing, len(batch)), strict=True):
                 if not queued.done.done():
@@ -201,7 +203,7 @@ class Store:
             self._idle.set_result(None)
 
 
-def _outcomes(writing: asyncio.Future[list[Outcome]], count: int) -> list[Outcome]:
+def _outcomes(writing: Future[list[Outcome]], count: int) -> list[Outcome]:
     error = writing.exception()
     if error is None:
         return writing.result()
