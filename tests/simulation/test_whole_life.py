@@ -22,6 +22,7 @@ from tests.support.bumble_life import BumbleLife
 from tests.support.courier_phone import CourierPhone
 from tests.support.intruders import FormerOwner, Intruders, former_carer
 from tests.support.life_laws import Account, LawKeeper, all_leaves, audit
+from tests.support.life_outside import Outsider
 from tests.support.life_unit import LifeUnit
 from tests.support.life_world import LifeWorld
 from tests.support.virtual_loop import run_virtual
@@ -35,13 +36,17 @@ if TYPE_CHECKING:
 
 RECOVERY: Final = PrivateKey(bytes([4]) * 32)
 """The office's, for backups."""
+UNSEALING: Final = PrivateKey(bytes([5]) * 32)
+"""The central log's: the second home seals its entries."""
 DAY_COUNT: Final = 21
 DAY_S: Final = 86_400
 SHORT_DAY_S: Final = 3_600
+SHORTEST_DAY_S: Final = 900
+"""Over Bumble the pings between two visits are what a day costs."""
 SHORT: Final = pytest.mark.timeout(600)
 WEEKS: Final = (pytest.mark.soak, pytest.mark.timeout(1_800))
 STAGE_COUNT: Final = 8
-ATTEMPT_COUNT: Final = 9
+ATTEMPT_COUNT: Final = 11
 COURIER_DAYS: Final = 3
 """So often a phone with coverage carries rights and time in, and the journal out."""
 RESPONDER: Final = OfflineClass.RESPONDER
@@ -54,6 +59,7 @@ class Life:
         self.world = world
         self.day_s = day_s
         self.keeper = LawKeeper(world)
+        self.outsider = Outsider(world)
         self.intruders = Intruders(world)
         self.opened: list[tuple[bytes, Code]] = []
         """Every command of somebody who may, and how it ended."""
@@ -88,6 +94,7 @@ class Life:
         """Everybody who may not tries, and no law is broken by it."""
         await self.intruders.try_everything(name)
         self.keeper.check(name)
+        self.outsider.check(name)
 
     # People who may.
 
@@ -219,6 +226,7 @@ class Life:
         here, released_seq = world.home.gateway_id, world.lock.flash.last_seq
         there = world.office.home("home-2")
         world.move_to(there)
+        world.seal_to = bytes(UNSEALING.public_key)
         assert (await self.pair(LifeUnit(world, "there", home=there), owner_epoch=4)).owner_epoch == 4
         await self.start()
         await world.settled()
@@ -287,9 +295,8 @@ def held_size(world: LifeWorld) -> int:
 
 
 @pytest.fixture(autouse=True)
-def quiet_log() -> Iterator[None]:
-    """Let the log tell of errors alone: a line for each of a hundred thousand tries to reach a broker costs minutes."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+def log_read() -> Iterator[None]:
+    """Let the log be read by whom the story chooses."""
     yield
     structlog.reset_defaults()
 
@@ -298,9 +305,16 @@ def live(life: type[LifeWorld], folder: Path, seed: int, *, day_s: int) -> list[
     """Live a life on the radio of that world; return what intruders tried."""
 
     async def story() -> list[str]:
-        async with life(folder, seed).on_air() as world:
+        async with life(folder, seed, unsealing_key=UNSEALING).on_air() as world:
             told = Life(world, day_s=day_s)
+            structlog.configure(
+                processors=[structlog.processors.add_log_level, told.outsider.log],
+                wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+            )
             await told.run()
+            assert told.outsider.heard_count
+            assert told.outsider.shown_count
+            assert told.outsider.logged_count
             return told.intruders.attempts
 
     return run_virtual(story())
@@ -310,7 +324,7 @@ def live(life: type[LifeWorld], folder: Path, seed: int, *, day_s: int) -> list[
     ("life", "day_s"),
     [
         pytest.param(LifeWorld, SHORT_DAY_S, id="in memory, days of an hour", marks=SHORT),
-        pytest.param(BumbleLife, SHORT_DAY_S, id="over Bumble and bleak, days of an hour", marks=SHORT),
+        pytest.param(BumbleLife, SHORTEST_DAY_S, id="over Bumble and bleak, days of a quarter", marks=SHORT),
         pytest.param(LifeWorld, DAY_S, id="in memory, three whole weeks", marks=WEEKS),
         pytest.param(BumbleLife, DAY_S, id="over Bumble and bleak, three whole weeks", marks=WEEKS),
     ],

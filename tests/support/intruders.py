@@ -37,6 +37,7 @@ from simulator.seams import LoopScheduler
 from tests.support.inline_executor import InlineExecutor
 from tests.support.memory_radio import ADDRESS
 from tests.support.memory_world import PROVIDER
+from tests.support.nonsense import BadInput, LyingBroker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +82,8 @@ class Intruders:
         self.attempts: list[str] = []
         """What was tried, with the stage."""
         self._impostor = self._make_impostor()
+        self._broker = LyingBroker(world, self._eve)
+        self._bad_input = BadInput(world)
 
     async def come(self) -> None:
         """Put the stranger's own lock into the air, where it stays."""
@@ -99,6 +102,8 @@ class Intruders:
             ("the stranger's pairing", self._pairing_of_a_stranger),
             ("former gateways", self._sessions_of_former_owners),
             ("former orders", self._pairings_with_former_orders),
+            ("a broker that lies", self._lies),
+            ("nonsense everywhere", self._bad_input.everywhere),
         ):
             self.attempts.append(f"{stage}: {name}")
             await attempt()
@@ -108,13 +113,17 @@ class Intruders:
         assert self._impostor.flash.values.session_ctr == 0, f"{stage}: a session with the impostor"
 
     def _standing(self) -> tuple[object, ...]:
-        """Return what nobody of these may change."""
+        """Return what nobody of these may change.
+
+        Authorities are none of it: a carer's visit brings a newer one, true whoever carries it, and a minute later it
+        is handed on. That nobody else's is held, law 8's keeper sees.
+        """
         world = self._world
         values = world.lock.flash.values
         return (
             tuple(world.mechanics.movements),
             *(values.owner_epoch, values.gateway_id, values.gateway_key, values.former_key, values.former_id),
-            *(values.keyset, values.state, values.authorities, values.log_id, values.received_seq),
+            *(values.keyset, values.state, values.log_id, values.received_seq),
         )
 
     # At the door.
@@ -166,6 +175,9 @@ class Intruders:
             answered.append((command_in(made[-1]).command_id, visit.final))
         assert visit.final is not Code.DONE or isinstance(bundle, bytes), visit
         return visit
+
+    async def _lies(self) -> None:
+        await self._broker.lie(self.recorded)
 
     # At the link.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from firmware_protocol.cose import id_of
 from firmware_protocol.topics import Topics
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from nacl.public import PrivateKey
+
     from firmware_protocol.noise import KeyPair
     from firmware_protocol.pairing import LockLabel
     from gatewayd.link.radio import SurveyingRadio
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from tests.support.life_unit import LifeUnit
 
 T = TypeVar("T")
+PSEUDONYM: Final = b"person-"
+"""Every pseudonym of this world begins so: what a reader of the broker looks for."""
 
 
 class PowerCut(Exception):  # noqa: N818 - what happens, not what is wrong
@@ -78,9 +82,11 @@ class CutStore:
 class LifeWorld(MemoryWorld):
     """The lock belongs to nobody; `home` is the first gateway's."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, *, unsealing_key: PrivateKey | None = None) -> None:
+        """Nothing is sealed before somebody says so, even where the central log could open it."""
         self.medium = FragileMedium(MemoryMedium())
-        super().__init__(folder, seed)
+        super().__init__(folder, seed, unsealing_key=unsealing_key)
+        self.seal_to = None
         self.store_folder = folder
         self.link_keys: KeyPair = self.home.gateway_link_keys
         self.unit: LifeUnit | None = None
@@ -186,6 +192,10 @@ class LifeWorld(MemoryWorld):
         homes = await store.run(load_lock_homes)
         await store.close()
         return len(homes)
+
+    def carer(self, person: str = "anna", **grant: object) -> Holder:
+        """See `MemoryWorld.carer`: under a pseudonym."""
+        return super().carer(f"{PSEUDONYM.decode()}{person}", **grant)
 
     def unlock_bundle(self, holder: Holder, challenge: bytes, *, action: Action = Action.UNLOCK) -> bytes:
         """See `MemoryWorld.unlock_bundle`; this one is noted."""
