@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Final
 
 from cyclopts import App, CycloptsError, Parameter
@@ -65,6 +66,8 @@ def _app() -> App:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `arguments` None are the process's."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of another character set is no fault of ours
     try:
         result = _app()(
             sys.argv[1:] if arguments is None else list(arguments),

@@ -105,6 +105,8 @@ def _of_bluez(error: BleakDBusError, code: RadioCode) -> RadioError:
         return RadioError(RadioCode.NO_SLOT, detail)
     if detail in ABORTED_DETAILS:
         return ConnectAbortedError(code, detail)
+    if error.dbus_error == ACCESS_DENIED:
+        return RadioUnavailable(_REFUSALS[ACCESS_DENIED])
     return RadioError(code, str(error))
 
 

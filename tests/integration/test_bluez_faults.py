@@ -452,10 +452,14 @@ async def test_a_unit_that_may_not_be_started_is_a_rung_that_is_not_there(bench:
     assert not await bench.radio.recover(Rung.RESTART, LOCK)
 
 
-async def test_who_may_not_talk_to_bluez_is_told_about_the_policy(bench: Bench) -> None:
-    bench.fail("StartDiscovery", *[("org.freedesktop.DBus.Error.AccessDenied", "Rejected send message")] * 3)
+@pytest.mark.parametrize("member", ["StartDiscovery", "Connect"])
+async def test_who_may_not_talk_to_bluez_is_told_about_the_policy_and_let_in_once_it_is_mended(
+    bench: Bench, member: str
+) -> None:
+    bench.fail(member, *[("org.freedesktop.DBus.Error.AccessDenied", "Rejected send message")] * 3)
     with pytest.raises(RadioUnavailable, match=r"its policy for org\.bluez"):
         await bench.connect()
+    await bench.connect_again()
 
 
 async def test_a_phone_that_comes_to_wait_is_heard_while_others_listen_too(bench: Bench) -> None:

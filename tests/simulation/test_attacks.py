@@ -471,6 +471,19 @@ def test_clock_rollback_and_forward_change_no_verdict(tmp_path: Path, step_ms: i
     attack(tmp_path, 118, tell)
 
 
+@pytest.mark.parametrize("step_ms", [-HOUR_S * 1_000, 50 * YEAR_MS], ids=["an hour back", "fifty years on"])
+def test_a_clock_that_jumps_while_a_command_waits_neither_revives_nor_kills_it(tmp_path: Path, step_ms: int) -> None:
+    async def tell(world: MemoryWorld, _: House) -> None:
+        dead = await over_mqtt(world, world.carer("anna"), ttl_s=30)
+        alive = await over_mqtt(world, world.carer("bo"), ttl_s=60)
+        await outlive(31)
+        world.clock.step_utc(step_ms)
+        assert await answer_to(world, dead) is Code.EXPIRED
+        assert await answer_to(world, alive) is Code.PERMITTED
+
+    attack(tmp_path, 129, tell)
+
+
 def test_a_machine_that_slept_wakes_with_every_waiting_command_dead(tmp_path: Path) -> None:
     async def tell(world: MemoryWorld, _: House) -> None:
         waiting = await over_mqtt(world, world.carer(), ttl_s=30)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +42,13 @@ def test_the_interval_widens_with_the_drift_of_two_clocks() -> None:
     interval = time.at(hour_ms)
     assert interval.lo_ms == BASE_MS + hour_ms - 360
     assert interval.hi_ms == BASE_MS + 1_000 + hour_ms + 360
+
+
+@pytest.mark.parametrize("year", [2026, 2038, 2039, 2106, 2107], ids=str)
+def test_seconds_go_on_beyond_what_32_bits_hold(year: int) -> None:
+    moment_s = (datetime(year, 12, 31, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
+    interval = with_receipt(TrustedTime(), truth_ms=moment_s * 1_000, signed_ms=0, now_ms=0).at(0)
+    assert (interval.lo_s, interval.hi_s) == (moment_s, moment_s + 1)
 
 
 def test_a_replayed_older_receipt_moves_nothing() -> None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gatewayd.journal.events import (
@@ -21,6 +26,9 @@ from gatewayd.journal.events import (
 )
 from gatewayd.journal.leaves import LEAF_SIZE_MAX, LeafError, read_leaf, to_leaf
 from tests.support.journal_bench import GATEWAY_ID, LOCK_ID, LOG_ID, SALT, TIME, heartbeat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 DECIDED = CommandDecided(
     lock_id=LOCK_ID,
@@ -108,6 +116,41 @@ def test_untrusted_time_has_no_upper_end() -> None:
 )
 def test_a_clock_that_is_wrong_by_ages_keeps_no_event_out(lo_ms: int, text: str) -> None:
     assert json.loads(leaf(heartbeat(), time=TimeStamp(lo_ms=lo_ms, hi_ms=None)))["timelo"] == text
+
+
+ZONES = ("UTC", "Europe/Stockholm", "XXX-14", "America/St_Johns", "right/Europe/Stockholm")
+
+
+@pytest.fixture
+def zone() -> Iterator[Callable[[str], None]]:
+    """Puts this process into another time zone for a test."""
+    before = os.environ.get("TZ")
+
+    def enter(name: str) -> None:
+        os.environ["TZ"] = name
+        time.tzset()
+
+    yield enter
+    os.environ.pop("TZ") if before is None else os.environ.__setitem__("TZ", before)
+    time.tzset()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(ms=st.integers(0, 253_402_300_799_000), name=st.sampled_from(ZONES))
+@example(ms=(2**31 - 1) * 1_000, name="UTC")  # the last second of a 32-bit time_t
+@example(ms=2**31 * 1_000, name="Europe/Stockholm")
+@example(ms=1_774_746_000_000, name="Europe/Stockholm")  # 2026-03-29T01:00Z: an hour that the clocks there skip
+@example(ms=1_792_890_000_000, name="Europe/Stockholm")  # 2026-10-25T01:00Z: one that they have twice
+@example(ms=1_483_228_799_999, name="right/Europe/Stockholm")  # 2016-12-31: a leap second follows
+@example(ms=4_102_444_800_001, name="America/St_Johns")
+def test_an_entrys_moment_is_utc_to_the_millisecond_in_any_zone_and_any_year(
+    zone: Callable[[str], None], ms: int, name: str
+) -> None:
+    zone(name)
+    written = json.loads(leaf(heartbeat(), time=TimeStamp(lo_ms=ms, hi_ms=ms)))
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    assert datetime.fromisoformat(written["timelo"]) - epoch == timedelta(milliseconds=ms)
+    assert written["timehi"] == written["timelo"]
 
 
 def test_an_entry_is_read_back() -> None:

@@ -151,6 +151,21 @@ def test_a_checkpoint_that_is_refused_raises_an_alert_though_entries_are_taken(t
     on_bench(tmp_path, story)
 
 
+@pytest.mark.parametrize("what", ["entries", "checkpoint"])
+def test_a_slip_of_the_pen_in_the_brokers_access_list_is_told_within_a_minute(tmp_path: Path, what: str) -> None:
+    async def story(bench: UplinkBench) -> None:
+        bench.central.connect()
+        topic = bench.topics.log_entries if what == "entries" else bench.topics.log_checkpoint
+        bench.broker.refused_topics.add(topic)
+        await bench.append(1)
+        bench.start()
+        await asyncio.sleep(60)
+        assert bench.ears.alerts == ["log.refused"]
+        assert what in bench.ears.alert_details["log.refused"]
+
+    on_bench(tmp_path, story)
+
+
 def test_appending_does_not_shorten_the_wait_after_a_refusal(tmp_path: Path) -> None:
     async def story(bench: UplinkBench) -> None:
         await bench.append(1)
