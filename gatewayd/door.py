@@ -19,11 +19,11 @@ from firmware_protocol.chains import verify_bundle
 from firmware_protocol.codes import Code
 from firmware_protocol.commands import ChallengeFreshness
 from firmware_protocol.errors import RemoteProtocolError
-from firmware_protocol.vocabulary import Phase
+from firmware_protocol.vocabulary import Bolt, Phase
 from gatewayd.access.freshness import Challenges, FreshnessFacts, within_ms
 from gatewayd.access.verdicts import Denied, Permitted
 from gatewayd.journal.events import CommandOutcome
-from gatewayd.link.ports import BoltMove
+from gatewayd.link.ports import BoltMove, MoveOutcome
 from gatewayd.reservation import Asked, Standing
 from gatewayd.stopping import until_one_ends
 from gatewayd.store import commands
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from gatewayd.channel import Responder, Submission
     from gatewayd.denials import Denials
     from gatewayd.emergency import Emergencies
-    from gatewayd.link.ports import BoltMover, MoveOutcome
+    from gatewayd.link.ports import BoltMover
     from gatewayd.recorder import Page, Recorder
     from gatewayd.reservation import Decided, Reservations
     from gatewayd.statements import Statements
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 SETTLE_RETRY_S: Final = 60.0
 """How often a store that does not answer is asked for open intents, and which link is a lock's now, in seconds."""
+LET_GO: Final = MoveOutcome(code=Code.LINK_DOWN, bolt=Bolt.UNKNOWN)
+"""Of a lock that an installer has let go of since the command was decided: nothing was sent to it."""
 
 _log = structlog.get_logger()
 
@@ -271,7 +273,8 @@ class Door:
             actor_kid=bundle.signer_kid,
             within_ms=max(0, within_ms(command.freshness, freshness) - spent_ms),
         )
-        outcome = await self._links[command.lock_id].execute(move)
+        link = self._links.get(command.lock_id)
+        outcome = LET_GO if link is None else await link.execute(move)
         intent = _Intent.of(asked)
         if decided.without_disk:
             return await self._conclude_without_disk(asked, intent, outcome)

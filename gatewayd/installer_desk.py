@@ -97,6 +97,7 @@ class InstallerDesk:
                 house.adapter.slots.give_back(SLOT)
                 await self._resettle(lock_id)
         finally:
+            house.roster.resume(lock_id)  # also where the store fails just now: a lock without its link is a shut door
             self._is_busy = False
 
     async def _resettle(self, lock_id: bytes) -> None:

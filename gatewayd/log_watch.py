@@ -55,6 +55,8 @@ class LogWatch:
         self._alerts = alerts
         self._changed = changed
         self._renew = renew
+        self._milestones = (timekeeper.milestone(),) * 2
+        """When these were passed: the former at least as long ago as a command is remembered, or at the start."""
 
     async def receipt_accepted(self, *, time_s: int, checkpoint: Checkpoint, signed_at: SignedAt | None) -> None:
         """See `LogWatcher.receipt_accepted`."""
@@ -65,8 +67,7 @@ class LogWatch:
             if not believed:
                 detail = "a receipt of the central log states a time outside of what is trusted"
                 await self._alerts.alert("time.contradicted", detail)
-        # Taken on the loop: the transaction runs on the writer's thread.
-        before_s = self._timekeeper.interval().lo_s - SEEN_KEPT_S
+        before_s = self._seen_before_s()  # taken on the loop: the transaction runs on the writer's thread
         try:
             evidence, time = self._timekeeper.evidence, self._timekeeper.to_store()
             await self._store.run(lambda tx: self._prune(tx, before_s, time))
@@ -74,6 +75,17 @@ class LogWatch:
         except StoreError as error:
             _log.warning("store.unavailable", code=error.code)
         self._changed()
+
+    def _seen_before_s(self) -> int:
+        """Return since when commands are remembered, by proven time.
+
+        Attack: a receipt that ends a time without any moves it by months, and a command of a minute ago, decided on the
+        time before, would be forgotten at once: the broker plays it again. What an earlier run has decided is void.
+        """
+        now, (former, latter) = self._timekeeper.milestone(), self._milestones
+        if now.boottime_ms - latter.boottime_ms >= SEEN_KEPT_S * 1_000:
+            self._milestones = former, latter = latter, now
+        return min(now.lo_s - SEEN_KEPT_S, former.lo_s)
 
     def _prune(self, tx: Transaction, seen_before_s: int, time: StoredTime) -> None:
         meta.save_time(tx, time)

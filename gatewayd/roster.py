@@ -73,6 +73,11 @@ class Roster:
             task.cancel()
             await asyncio.wait({task})
 
+    def resume(self, lock_id: bytes) -> None:
+        """Bring a link up again that rests; does nothing for one that lives, or is on the roster no more."""
+        if lock_id in self._links and lock_id not in self._running:
+            self._start(lock_id)
+
     async def leave(self, lock_id: bytes) -> None:
         """Take a lock's link down for good."""
         await self.rest(lock_id)

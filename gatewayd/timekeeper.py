@@ -27,6 +27,14 @@ class LockClock:
     boottime_ms: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Milestone:
+    """The lower bound of UTC as it stood at one reading of CLOCK_BOOTTIME."""
+
+    boottime_ms: int
+    lo_s: int
+
+
 class TimeKeeper:
     """The one holder of the gateway's idea of UTC."""
 
@@ -52,6 +60,11 @@ class TimeKeeper:
     def interval(self, instant: Instant | None = None) -> TimeInterval:
         """Return what is known of UTC at this instant, or now."""
         return self._time.at((instant or self._clock.now()).boottime_ms)
+
+    def milestone(self) -> Milestone:
+        """Return the lower bound as it stands now."""
+        instant = self._clock.now()
+        return Milestone(boottime_ms=instant.boottime_ms, lo_s=self.interval(instant).lo_s)
 
     def take_floor(self, iat_s: int, role: Role) -> bool:
         """Take evidence signed by `role` that UTC has reached `iat_s`.

@@ -6,9 +6,11 @@ has already claimed.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from firmware_protocol import cose
@@ -46,6 +48,8 @@ class Paper:
     grant: StoredGrant | None = None
     authority: bytes | None = None
     authority_kid: bytes = b""
+    authority_held: bytes | None = None
+    """What was held in its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +81,8 @@ class TrustKeeper:
         self._store = store
         self._recorder = recorder
         self._timekeeper = timekeeper
+        self._taking = asyncio.Lock()
+        """One is judged by what the one before has left."""
         self._lock_ids: tuple[bytes, ...] = ()
         self._authorities: dict[bytes, bytes] = {}
         self._recent: OrderedDict[bytes, bytes] = OrderedDict()
@@ -100,9 +106,12 @@ class TrustKeeper:
             StoreError: the store cannot be read.
             RemoteProtocolError: what it holds was not signed by the pinned roots.
         """
-        stored = await self._store.run(self._read)
-        if stored is None:
-            return
+        async with self._taking:
+            stored = await self._store.run(self._read)
+            if stored is not None:
+                self._hold(stored)
+
+    def _hold(self, stored: _Stored) -> None:
         self.keyset, self._keysets, self._authorities = stored.keyset, stored.keysets, stored.authorities
         self._lock_ids, self.grant_count = stored.lock_ids, stored.grant_count
         self._proofs = Proofs()
@@ -198,6 +207,10 @@ class TrustKeeper:
         Raises:
             RemoteProtocolError: it is not what the pinned roots have signed.
         """
+        async with self._taking:
+            await self._take_keyset(data)
+
+    async def _take_keyset(self, data: bytes) -> None:
         keyset = newer_keyset(data, held=self.keyset, roots=self._roots)
         if keyset is None:
             return
@@ -218,16 +231,19 @@ class TrustKeeper:
         Raises:
             RemoteProtocolError: not signed by the authority role, for another gateway, or issued later than now.
         """
+        async with self._taking:
+            await self._take_authority(data)
+
+    async def _take_authority(self, data: bytes) -> None:
         authority = own_authority(data, keyset=self.require_keyset(), gateway_id=self._gateway_id)
         kid = cose.kid_of(authority.provider_key)
-        if not self._is_newer(kid, data, authority):
-            return
         time = self._timekeeper.interval()
         if time.trusted and time.hi_s is not None and authority.iat_s > time.hi_s:
             # Held, it would stand above every true one until its date has come.
             raise RemoteProtocolError(Code.NOT_YET_VALID, "an authority that is dated ahead")
-        await self._store.run(lambda tx: rows.save_authority(tx, kid, data))
-        self._authorities[kid] = data
+        while self._is_newer(kid, data, authority):
+            keep = partial(rows.replace_authority, kid=kid, raw=data, instead_of=self._authorities.get(kid))
+            self._authorities[kid] = await self._store.run(keep)
 
     def _is_newer(self, kid: bytes, data: bytes, authority: Authority) -> bool:
         held = self._authorities.get(kid)
@@ -248,6 +264,10 @@ class TrustKeeper:
         Raises:
             RemoteProtocolError: not signed by the status role, for another gateway, or a leap.
         """
+        async with self._taking:
+            await self._take_state(data)
+
+    async def _take_state(self, data: bytes) -> None:
         keyset = self.require_keyset()
         try:
             state = newer_state(data, held=self.state, keyset=keyset, gateway_id=self._gateway_id)
@@ -303,16 +323,17 @@ class TrustKeeper:
             proof.authority_raw,
             b"" if proof.authority is None else cose.kid_of(proof.authority.provider_key),
         )
-        brings = authority if authority is not None and self._authorities.get(kid) != authority else None
+        held = self._authorities.get(kid)
+        brings = authority if authority is not None and held != authority else None
         if not is_new and brings is None:
             return None
-        return Paper(grant=_stored(proof) if is_new else None, authority=brings, authority_kid=kid)
+        return Paper(grant=_stored(proof) if is_new else None, authority=brings, authority_kid=kid, authority_held=held)
 
     def note_kept(self, paper: Paper) -> None:
         """What `unheld` returned is durable."""
         if paper.grant is not None:
             self._remember(paper.grant.sha256, paper.grant.raw)
-        if paper.authority is not None:
+        if paper.authority is not None and self._authorities.get(paper.authority_kid) == paper.authority_held:
             self._authorities[paper.authority_kid] = paper.authority
 
     def _remember(self, sha256: bytes, raw: bytes) -> None:
@@ -326,7 +347,7 @@ def keep_paper(tx: Transaction, paper: Paper, *, now_s: int) -> None:
     if paper.grant is not None:
         rows.save_grant(tx, paper.grant, now_s=now_s)
     if paper.authority is not None:
-        rows.save_authority(tx, paper.authority_kid, paper.authority)
+        rows.replace_authority(tx, paper.authority_kid, paper.authority, instead_of=paper.authority_held)
 
 
 def _stored(proof: VerifiedGrant) -> StoredGrant:

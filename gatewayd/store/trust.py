@@ -79,6 +79,19 @@ def save_authority(tx: Transaction, kid: bytes, raw: bytes) -> None:
     )
 
 
+def replace_authority(tx: Transaction, kid: bytes, raw: bytes, *, instead_of: bytes | None) -> bytes:
+    """Keep the Authority if what is held is still `instead_of`, or nothing; return what is held now.
+
+    Attack: two of them come at once, one in a bundle. Each is newer than what was held; the older of the two must not
+    be the one that stays because it was written last.
+    """
+    held = next((each for (each,) in tx.execute("SELECT raw FROM authorities WHERE kid = ?", (kid,))), None)
+    if held not in {None, instead_of, raw}:
+        return bytes(held)
+    save_authority(tx, kid, raw)
+    return raw
+
+
 def load_authorities(tx: Transaction) -> dict[bytes, bytes]:
     """Return every Authority's bytes by the provider's key id."""
     return dict(tx.execute("SELECT kid, raw FROM authorities ORDER BY saved"))

@@ -17,6 +17,7 @@ from gatewayd.link.moves import INQUIRY_MS_MAX
 from gatewayd.link.pairing_talk import CommissionCode
 from gatewayd.overview import Overview
 from gatewayd.provisioning.papers import ProvisioningError
+from gatewayd.store.store import StoreCode, StoreError
 from simulator.flash import Flash
 from simulator.flash_media import MemoryMedium
 from simulator.lock import SimulatedLock
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatewayd.house import House
+    from gatewayd.recorder import Page
+    from gatewayd.reservation import Asked, Decided
 
 SECOND_ADDRESS: Final = "F0:00:00:00:00:02"
 
@@ -188,6 +191,51 @@ def test_a_newer_order_for_a_lock_of_ours_is_handed_over_while_the_daemon_runs(t
         assert ended.owner_epoch == world.lock.flash.values.owner_epoch == 2
         await asyncio.wait_for(house.links[world.home.lock_id].wait_ready(), 60)
         assert not house.base.suspicion.active
+        await world.kill_gateway()
+
+    run_virtual(story())
+
+
+def test_a_lock_that_is_let_go_between_the_yes_and_the_movement_stays_shut_and_the_daemon_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        world = Stairwell(tmp_path, 88)
+        house, _ = await world.opened()
+        decide = house.reservations.decide
+
+        def decide_and_let_go(page: Page, asked: Asked) -> Decided:
+            decided = decide(page, asked)
+            house.roll.strike(world.home.lock_id)
+            del house.links[world.home.lock_id]
+            return decided
+
+        monkeypatch.setattr(house.reservations, "decide", decide_and_let_go)
+        receipts = await world.unlock_together()
+        assert [receipt.code for receipt in receipts] == [Code.PERMITTED, Code.LINK_DOWN]
+        assert world.command_movements == []
+        await world.kill_gateway()
+
+    run_virtual(story())
+
+
+def test_a_store_that_fails_under_an_errand_leaves_no_door_without_its_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        world = Stairwell(tmp_path, 89)
+        house, desk = await world.opened()
+
+        async def gone() -> None:
+            raise StoreError(StoreCode.IO, "the card gives nothing back")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(house.base.trust, "load", gone)
+            papers = document_of(world.papers(owner_epoch=1))
+            with pytest.raises(StoreError):
+                await desk.pair(papers, world.lock.keys.label.to_text(), None, world.told.append)
+        await asyncio.wait_for(house.links[world.home.lock_id].wait_ready(), 60)
+        assert (await world.visit(world.carer())).final is Code.DONE
         await world.kill_gateway()
 
     run_virtual(story())

@@ -55,6 +55,17 @@ def test_attack_an_older_keyset_never_takes_the_place_of_a_later_one(rows: Rows)
     assert rows.run(trust.load_keyset) == b"held"
 
 
+def test_an_authority_takes_the_place_only_of_the_one_that_it_was_judged_by(rows: Rows) -> None:
+    def replace(raw: bytes, instead_of: bytes | None) -> bytes:
+        return rows.run(lambda tx: trust.replace_authority(tx, KID, raw, instead_of=instead_of))
+
+    assert replace(b"first", None) == b"first"
+    assert replace(b"second", b"first") == b"second"
+    assert replace(b"between", b"first") == b"second"
+    assert replace(b"second", b"first") == b"second"
+    assert rows.run(trust.load_authorities) == {KID: b"second"}
+
+
 def test_one_authority_a_provider_is_kept(rows: Rows) -> None:
     for kid, raw in ((KID, b"1"), (OTHER_KID, b"2"), (KID, b"3")):
         rows.run(partial(trust.save_authority, kid=kid, raw=raw))
