@@ -24,7 +24,7 @@ from firmware_protocol.tokens import Grant, OperatorGrant
 from firmware_protocol.vocabulary import Action, OfflineClass, Rights, Role, Tier
 from gatewayd.settings import LimitSettings
 from gatewayd.uplink.downlink import Drop
-from simulator.office import Office, unlock_over_mqtt
+from simulator.office import Office, unlock_over_mqtt, unlock_together
 from tests.support.memory_world import NOW_S, PROVIDER, MemoryWorld
 from tests.support.virtual_loop import run_virtual
 
@@ -687,6 +687,38 @@ def test_a_grant_of_one_carer_signs_no_command_of_another(tmp_path: Path) -> Non
         assert world.command_movements == []
 
     attack(tmp_path, 130, tell)
+
+
+def test_hostile_broker_replays_a_rescue_when_the_first_receipt_has_moved_the_time_by_months(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 92)
+        world.disconnect_central()
+        await world.provision()
+        await asyncio.sleep(60 * DAY_S)  # in a drawer: what it knows of the time is from before
+        house = await world.start_gateway()
+        await house.links[world.home.lock_id].wait_ready()
+        place = (await world.ask_info()).locks[0]
+        bundle = unlock_together(
+            world.office.operator("olga", now_s=world.utc_s()),
+            world.office.operator("otto", now_s=world.utc_s()),
+            world.home,
+            epoch=place.epoch,
+            issued_s=place.now_s,
+            command_id=world.entropy.token(16),
+            now_s=world.utc_s(),
+        )
+        assert [receipt.code for receipt in await world.command(bundle)] == [Code.PERMITTED, Code.DONE]
+        before_s = house.base.timekeeper.interval().lo_s
+        world.connect_central()
+        await world.settled(within_s=50)
+        assert house.base.timekeeper.interval().lo_s - before_s > 50 * DAY_S
+        assert [receipt.code for receipt in await world.command(bundle)] == [Code.DONE]
+        await world.settled()
+        decided = [event for event in world.events() if event["type"] == "carelock.command.decided"]
+        assert len(decided) == 1
+        await world.kill_gateway()
+
+    run_virtual(story())
 
 
 # The alarm intake's word, and numbers beyond all time.
