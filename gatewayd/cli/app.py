@@ -44,6 +44,7 @@ def _app() -> App:
     app.command(
         "gatewayd.cli.check_config:check_config", name="check-config", help="Say everything that is wrong, at once."
     )
+    app.command("gatewayd.cli.keys:keys", name="keys", help="Show this gateway's public keys, or make them.")
     app.command("gatewayd.cli.provision:provision", name="provision", help="Take keys and homes into the store.")
     app.command("gatewayd.cli.pair:pair", name="pair", help="Make a lock this gateway's, or give it new keys.")
     app.command("gatewayd.cli.pair:decommission", name="decommission", help="Let a lock go, with its whole log.")

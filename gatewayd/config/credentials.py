@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SYSTEMD_FOLDER: Final = "CREDENTIALS_DIRECTORY"
 """The variable by which systemd says where it has put the secrets of this service."""
 T = TypeVar("T")
-_KEY_HINT: Final = "LoadCredential= in gatewayd.service, or credentials.directory"
+_KEY_HINT: Final = "gatewayd keys --make makes it; or LoadCredential= in gatewayd.service, credentials.directory"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,6 +82,7 @@ def load_secret_places(path: Path, environ: Mapping[str, str] | None = None) -> 
     has_password = layers.has(("mqtt", "password"))
     return SecretPlaces(
         identity_key=folder / section.identity_key,
+        link_key=folder / section.link_key,
         files=tuple(files),
         password_at=str(layers.place(("mqtt", "password"))) if has_password else None,
     )

@@ -45,6 +45,7 @@ class SecretPlaces:
     """Where the secrets of a gateway may stand, whether or not they do."""
 
     identity_key: Path
+    link_key: Path
     files: tuple[Path, ...]
     """Absolute, the identity key's first."""
     password_at: str | None

@@ -105,7 +105,7 @@ def test_a_password_file_may_be_absent_until_its_name_is_written_down(folder: Ga
     assert complaints(folder) == [
         (
             "credentials/broker.password: credentials.mqtt_password: does not exist "
-            "(LoadCredential= in gatewayd.service, or credentials.directory)"
+            "(gatewayd keys --make makes it; or LoadCredential= in gatewayd.service, credentials.directory)"
         )
     ]
 

@@ -99,7 +99,7 @@ def test_each_source_is_named_where_it_is_wrong(folder: GatewayFolder) -> None:
         ),
         (
             "credentials/gateway-link.key: credentials.link_key: does not exist "
-            "(LoadCredential= in gatewayd.service, or credentials.directory)"
+            "(gatewayd keys --make makes it; or LoadCredential= in gatewayd.service, credentials.directory)"
         ),
         (
             "trust.d/roots.pub:3: gateway.trust_directory: "
