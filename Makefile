@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-bluez test-radio check lint types imports defences bench fuzz soak mutate lock clean
+.PHONY: help setup wheel demo test test-bluez test-radio check lint types imports defences bench fuzz soak mutate lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ $(READY): requirements/dev.txt requirements/fuzz.txt pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@$(PIP) check
 	@touch $@
+
+wheel: setup ## dist/carelock_gateway-….whl, what a home installs
+	@rm -rf build
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 
 demo: setup ## One command opens a simulated door: the whole path with real processes (DEMO_ARGS=--json, --stay)
 	@$(BIN)/python -m simulator demo $(DEMO_ARGS)
@@ -96,4 +100,4 @@ lock: ## Resolve requirements/*.txt anew from pyproject.toml (needs uv; UPGRADE=
 		--output-file requirements/fuzz.txt
 
 clean: ## Remove what the targets above made
-	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build mutants
+	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist mutants

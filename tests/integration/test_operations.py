@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import shutil
+import subprocess
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -154,6 +157,40 @@ async def test_attack_a_certificate_with_another_name_may_do_nothing(tmp_path: P
             return  # mosquitto lets no name with a wildcard in
         await stranger.subscribe(["#"])
         assert [topic for topic in EVERY_TOPIC if await may_write(stranger, topic)] == []
+
+
+class DocumentedCa(SmallCa):
+    """The authority as docs/operations.md has people make it, with the commands that stand there."""
+
+    @classmethod
+    def make(cls, folder: Path, name: str = "ca") -> DocumentedCa:
+        ca = cls(folder, name)
+        _documented_shell(folder, "openssl req -x509 ", "")
+        return ca
+
+    def issue(self, common_name: str, **_others: object) -> tuple[Path, Path]:
+        name = "localhost" if common_name == "broker" else common_name
+        _documented_shell(self.folder, "openssl req -new ", name)
+        return self.folder / f"{name}.pem", self.folder / f"{name}.key"
+
+
+def _documented_shell(folder: Path, begin: str, name: str) -> None:
+    (block,) = re.findall(rf"^```sh\n({begin}.*?)^```$", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
+    command = ["sh", "-euc", block]
+    subprocess.run(command, cwd=folder, env=os.environ | {"name": name}, check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command to make certificates")
+async def test_certificates_made_as_the_page_says_let_a_gateway_in_and_the_broker_shows_its_own(tmp_path: Path) -> None:
+    ca = DocumentedCa.make(tmp_path)
+    certificate, key = ca.issue(OURS.gateway)
+    async with documented_mosquitto(tmp_path, ca) as broker:
+        tls = TlsSettings(ca_file=ca.file, cert_file=certificate, key_file=key)
+        settings = BrokerSettings(host="localhost", port=broker.port, client_id="gateway", tls=tls)
+        session = await PahoBroker(settings).connect(WILL)
+        assert await may_write(session, OURS.log_entries)
+        assert not await may_write(session, OTHERS.log_entries)
+        await session.close()
 
 
 async def test_without_a_certificate_there_is_no_session(tmp_path: Path) -> None:
