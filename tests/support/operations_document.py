@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "operations.md"
 
+DEBIANS_OWN: Final = "{persistence}\npersistence_location {folder}/\n"
+"""What stands in /etc/mosquitto/mosquitto.conf, which reads conf.d; what may stand there once only is refused twice."""
+
 
 def documented_file(path: str) -> str:
     """Return the block that begins with `# PATH`."""
@@ -33,10 +36,9 @@ def documented_mosquitto(folder: Path, ca: SmallCa, *, persistence: bool = False
         "/etc/mosquitto/carelock/broker.key": str(key),
         "/etc/mosquitto/carelock/acl": str(access),
         "persistence true": f"persistence {'true' if persistence else 'false'}",
-        "/var/lib/mosquitto/": f"{folder}/",
     }
     text = documented_file("/etc/mosquitto/conf.d/carelock.conf")
     for written, here in replacements.items():
         assert written in text, f"docs/operations.md no longer says {written!r}"
         text = text.replace(written, here)
-    return Mosquitto(folder, text)
+    return Mosquitto(folder, DEBIANS_OWN.format(persistence=replacements["persistence true"], folder=folder) + text)
