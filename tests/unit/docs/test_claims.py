@@ -91,6 +91,18 @@ def test_these_tests_see_what_is_wrong() -> None:
     assert list(commands_in(text)) == [(["log", "erase"], ["--subject"]), (["pair", "papers"], ["--test"])]
 
 
+def test_every_word_of_the_glossary_is_one_that_we_use() -> None:
+    sources = [
+        path for folder in ("firmware_protocol", "gatewayd", "simulator") for path in (ROOT / folder).rglob("*.py")
+    ]
+    pages = [path for path in (ROOT / "docs").glob("*.md") if path.name != "glossary.md"]
+    said = re.sub(r"[-_\s]+", " ", " ".join(path.read_text().lower() for path in (*sources, *pages)))
+    rows = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE)
+    words = {re.sub(r" \(.*\)", "", word).lower() for row in rows for word in row.split(", ")} - {"word"}
+    assert len(words) > 100
+    assert sorted(word for word in words if re.sub(r"[-_]", " ", word) not in said) == []
+
+
 def test_no_two_decisions_have_one_number() -> None:
     numbers = [path.name[:4] for path in (ROOT / "docs" / "adr").glob("[0-9]*.md")]
     assert len(numbers) == len(set(numbers))
