@@ -6,12 +6,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from nacl.public import PrivateKey
 from nacl.signing import SigningKey
 
 from firmware_protocol.checkpoint import Checkpoint, cosign, origin_of, sign_checkpoint
 from firmware_protocol.codes import Code
 from firmware_protocol.cose import kid_of
 from firmware_protocol.erased import ERASED_TYPE, ErasedEntry
+from firmware_protocol.lock_log import RecordType
 from firmware_protocol.merkle import leaf_hash, root_of
 from firmware_protocol.signed import open_signed
 from firmware_protocol.statements import Conflict
@@ -25,7 +27,7 @@ from simulator.central_people import problems
 from simulator.central_store import CentralStore
 from simulator.office import Office
 from tests.support.memory_world import MemoryWorld
-from tests.support.small_journal import SmallJournal
+from tests.support.small_journal import SmallJournal, SmallLockLog
 from tests.support.virtual_loop import run_virtual
 
 if TYPE_CHECKING:
@@ -45,13 +47,20 @@ def anew(world: MemoryWorld) -> CentralStore:
         store=world.central_store,
         directory=world.central._directory,  # noqa: SLF001 - the same one
         receipt_key=world.office.role_keys[Role.RECEIPT],
+        unsealing_key=world.central._unsealing_key,  # noqa: SLF001 - as it was
     )
     return world.central_store
 
 
-def with_two_visits(folder: Path, seed: int, story: Callable[[MemoryWorld, House], Awaitable[None]]) -> None:
+def with_two_visits(
+    folder: Path,
+    seed: int,
+    story: Callable[[MemoryWorld, House], Awaitable[None]],
+    *,
+    unsealing_key: PrivateKey | None = None,
+) -> None:
     async def main_story() -> None:
-        world = MemoryWorld(folder, seed)
+        world = MemoryWorld(folder, seed, unsealing_key=unsealing_key)
         async with world.gateway() as house:
             await world.settled()
             for person in (PERSON, "bo-of-the-south"):
@@ -72,7 +81,10 @@ async def erase_person(house: House) -> list[int]:
     return indexes
 
 
-def test_an_empty_central_log_gets_the_whole_tree_again_with_hashes_where_words_were_erased(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", [None, PrivateKey(bytes(range(32)))], ids=["plain", "sealed"])
+def test_an_empty_central_log_gets_the_whole_tree_again_with_hashes_where_words_were_erased(
+    tmp_path: Path, key: PrivateKey | None
+) -> None:
     async def story(world: MemoryWorld, house: House) -> None:
         indexes = await erase_person(house)
         await world.settled()
@@ -96,7 +108,7 @@ def test_an_empty_central_log_gets_the_whole_tree_again_with_hashes_where_words_
         assert held is not None
         assert held.head == was.head
 
-    with_two_visits(tmp_path, 195, story)
+    with_two_visits(tmp_path, 195, story, unsealing_key=key)
 
 
 def test_attack_entries_that_were_emptied_on_the_card_and_not_erased_are_told(tmp_path: Path) -> None:
@@ -126,7 +138,10 @@ class Forger:
         self.store = CentralStore()
         self.log = CentralLog(
             store=self.store,
-            directory=Directory(gateway_keys={self.home.gateway_id: bytes(self.key.verify_key)}, lock_log_keys={}),
+            directory=Directory(
+                gateway_keys={self.home.gateway_id: bytes(self.key.verify_key)},
+                lock_log_keys={self.home.lock_id: bytes(self.home.lock_log_key.verify_key)},
+            ),
             receipt_key=self.receipt_key,
         )
         for _ in range(4):
@@ -215,6 +230,59 @@ def test_attack_a_second_history_told_under_the_receipts_of_the_first_is_a_fork(
         assert gateway.size == 2
     assert "log.forked" in gateway.told(leaves[0], replaced, *leaves[2:])
     assert gateway.size == (0 if at_once else 2)
+
+
+def records_with_one_erased(gateway: Forger, lock: SmallLockLog) -> list[bytes]:
+    """Journal a lock's records 1 and 2, erase the second, and return what is sent for all entries until then."""
+    first, second = (gateway.journal.append(lock.event(kind)) for kind in (RecordType.BOOT, RecordType.UNLOCKED))
+    shown = gateway.receipt(len(gateway.journal.leaves))
+    gateway.journal.append(LogErased(entry_count=1))
+    sent = list(gateway.journal.leaves)
+    place = sent.index(second)
+    assert sent[place - 1] == first
+    sent[place] = gateway.hash_of(place, receipt=shown)
+    return sent
+
+
+def test_a_locks_chain_goes_on_behind_a_record_that_was_erased_and_meets_the_head_that_it_signed() -> None:
+    gateway = Forger()
+    lock = SmallLockLog(gateway.home)
+    sent = records_with_one_erased(gateway, lock)
+    # The lock may sign its head, twice, before it writes anything more.
+    sent += [gateway.journal.append(event) for event in (lock.head(), lock.head(), lock.event(RecordType.DOOR_OPENED))]
+    sent.append(gateway.journal.append(lock.head()))
+    assert gateway.told(*sent) == []
+    last = gateway.store.last_lock_record(gateway.home.lock_id)
+    assert last is not None
+    assert (last.seq, last.head) == (3, lock.position.head)
+
+
+def test_attack_one_erased_entry_hides_no_two_records_of_a_lock() -> None:
+    gateway = Forger()
+    lock = SmallLockLog(gateway.home)
+    sent = records_with_one_erased(gateway, lock)
+    lock.record(RecordType.UNLOCKED)  # withheld
+    sent.append(gateway.journal.append(lock.event(RecordType.DOOR_OPENED)))
+    assert gateway.told(*sent) == ["lock.gap"]
+
+
+def test_attack_one_erased_entry_excuses_no_second_hole_after_it() -> None:
+    gateway = Forger()
+    lock = SmallLockLog(gateway.home)
+    sent = records_with_one_erased(gateway, lock)
+    sent.append(gateway.journal.append(lock.event(RecordType.DOOR_OPENED)))
+    lock.record(RecordType.UNLOCKED)  # withheld
+    sent.append(gateway.journal.append(lock.event(RecordType.DOOR_CLOSED)))
+    assert gateway.told(*sent) == ["lock.gap"]
+
+
+def test_attack_another_record_than_the_erased_one_shows_by_the_head_that_the_lock_signs() -> None:
+    gateway = Forger()
+    lock = SmallLockLog(gateway.home)
+    sent = records_with_one_erased(gateway, lock)
+    invented = lock.event(RecordType.DOOR_OPENED).model_copy(update={"previous": "00" * 32})
+    sent += [gateway.journal.append(invented), gateway.journal.append(lock.head())]
+    assert gateway.told(*sent) == ["lock.altered"]
 
 
 def test_attack_words_for_which_only_a_hash_is_held_do_not_come_back() -> None:
