@@ -18,7 +18,7 @@ from gatewayd.journal.events import (
 )
 from gatewayd.link.ports import SessionReserved
 from gatewayd.link.radio import RadioCode
-from gatewayd.store import locks, trust
+from gatewayd.store import entries, locks, trust
 from gatewayd.store.store import StoreCode, StoreError
 
 if TYPE_CHECKING:
@@ -75,6 +75,10 @@ class LockLedger:
     async def parcels(self, lock_id: bytes) -> tuple[tuple[Parcel, bytes], ...]:  # noqa: ARG002 - the same for each
         """See `LinkLedger.parcels`."""
         return await self._store.run(trust_parcels)
+
+    async def newest_receipt(self) -> bytes | None:
+        """See `LinkLedger.newest_receipt`."""
+        return await self._store.run(entries.load_receipt)
 
     async def received_seq(self, lock_id: bytes, log_id: bytes) -> int:
         """See `LinkLedger.received_seq`."""

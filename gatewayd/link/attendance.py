@@ -13,6 +13,7 @@ from firmware_protocol.codes import Code
 from firmware_protocol.messages import EventNotification, RelayClose, RelayData, RelayOpen, State
 from gatewayd.errors import GatewayError
 from gatewayd.link.faults import LinkFault, Relieved, RequestRefused, SessionWornOut
+from gatewayd.link.lock_time import LockTimeCare
 from gatewayd.link.ports import DoorObserved
 from gatewayd.link.slots import HURRIED_VISIT_MS_MIN, VISIT_MS_MIN
 from gatewayd.stopping import until_one_ends
@@ -56,6 +57,7 @@ class Attendance:
         self._transfer = transfer
         self._slots = slots
         self._ledger = ledger
+        self._time = LockTimeCare(ledger)
         self._handed: set[tuple[Parcel, bytes]] = set()
         """What the lock has got since this process started; a lock that lost it says so in its status."""
         self._status: LockStatus | None = None
@@ -113,7 +115,9 @@ class Attendance:
     async def on_uptime(self, up_ms: int, instant: Instant) -> None:
         """See `RecordSink.on_uptime`."""
         if self._status is not None:
-            await self._listener.on_lock_clock(self._lock_id, boot=self._status.boot, up_ms=up_ms, instant=instant)
+            boot = self._status.boot
+            time = await self._listener.on_lock_clock(self._lock_id, boot=boot, up_ms=up_ms, instant=instant)
+            self._time.note(boot=boot, time=time)
 
     async def _copy_log(self, client: LockClient) -> NoReturn:
         assert self._status is not None  # noqa: S101 - for mypy: known since the handshake
@@ -133,18 +137,22 @@ class Attendance:
     async def _keep_young(self, client: LockClient) -> NoReturn:
         """Hand a lock that verifies what it will need when this gateway is gone, and again what has changed."""
         while client.verifies:
+            is_timeless = False
             try:
                 for kind, data in await self._ledger.parcels(self._lock_id):
                     name = (kind, hashlib.sha256(data).digest())
                     if name not in self._handed:
                         await self._hand_over(client, kind, data)
                         self._handed.add(name)
+                is_timeless = await self._time.tend(client)
             except RequestRefused as refused:
                 _log.warning("link.handover_refused", lock=self._lock_id.hex(), code=refused.code)
             except LinkFault:
                 raise
             except GatewayError as fault:
                 _log.warning("link.handover_postponed", lock=self._lock_id.hex(), code=fault.code)
+            if is_timeless:
+                await self._retire(client, SessionWornOut(Code.LINK_DOWN.dotted, "the lock needs to be told the time"))
             await asyncio.sleep(REFRESH_MS / 1_000)
         await client.until_lost()
 

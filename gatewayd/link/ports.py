@@ -236,6 +236,9 @@ class LinkLedger(Protocol):
     async def parcels(self, lock_id: bytes) -> tuple[tuple[Parcel, bytes], ...]:
         """Return the signed objects that a lock needs to decide alone, in the order in which it must get them."""
 
+    async def newest_receipt(self) -> bytes | None:
+        """Return the central log's newest cosignature over a checkpoint of this gateway's, which bears its time."""
+
     async def received_seq(self, lock_id: bytes, log_id: bytes) -> int:
         """Return up to which record the central log has signed for; 0 before any."""
 

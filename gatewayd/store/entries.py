@@ -76,6 +76,12 @@ def save_received(tx: Handle, received: int, receipt: bytes) -> None:
     tx.execute("UPDATE checkpoints SET receipt = ? WHERE log_size = ?", (receipt, received))
 
 
+def load_receipt(tx: Handle) -> bytes | None:
+    """Return the receipt that says how far we are received."""
+    rows = tx.execute("SELECT receipt FROM checkpoints WHERE log_size = (SELECT received FROM gateway)")
+    return rows[0][0] if rows else None
+
+
 def drop_oldest(tx: Handle, count: int) -> None:
     """Forget the oldest entries; their hashes go into the frontier at the new oldest one."""
     ((oldest, raw),) = tx.execute("SELECT oldest, oldest_frontier FROM gateway")

@@ -51,6 +51,7 @@ class MemoryLedger:
         self.command_seq = 0
         self.position: LogPosition | None = None
         self.received = 0
+        self.receipt: bytes | None = None
         self.entries: list[LockEntry] = []
         self.heads: list[bytes] = []
         self.restarts: list[LogPosition] = []
@@ -85,6 +86,10 @@ class MemoryLedger:
     async def parcels(self, _lock_id: bytes) -> tuple[tuple[Parcel, bytes], ...]:
         """See `LinkLedger`."""
         return self.held_parcels
+
+    async def newest_receipt(self) -> bytes | None:
+        """See `LinkLedger`."""
+        return self.receipt
 
     async def received_seq(self, _lock_id: bytes, _log_id: bytes) -> int:
         """See `LinkLedger`."""
