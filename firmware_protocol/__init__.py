@@ -122,6 +122,7 @@ if TYPE_CHECKING:
     from firmware_protocol.signed import SignedMap, open_signed, sign, sign_many
     from firmware_protocol.statements import (
         AuthorityState,
+        BugReport,
         CommandReceipt,
         Conflict,
         DriftReport,
@@ -166,6 +167,7 @@ __all__ = [
     "Authority",
     "AuthorityState",
     "Bolt",
+    "BugReport",
     "Bye",
     "ChallengeFreshness",
     "Checkpoint",

@@ -8,7 +8,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 from firmware_protocol.constants import CHALLENGE_SIZE, ID_SIZE, KID_SIZE, LARGE_OBJECT_SIZE_MAX
-from firmware_protocol.schema import Choice, CodeNumber, Many, Name, Octets, Row, Uint, octets, uint, wire, wire_field
+from firmware_protocol.schema import (
+    Choice,
+    CodeNumber,
+    Many,
+    Name,
+    Octets,
+    Row,
+    Text,
+    Uint,
+    octets,
+    uint,
+    wire,
+    wire_field,
+)
 from firmware_protocol.signed import SignedMap
 from firmware_protocol.vocabulary import COMMAND_ID_SIZE, CTI_SIZE, HASH_SIZE, LOG_ID_SIZE, NONCE_SIZE, Phase, Tier
 
@@ -20,6 +33,9 @@ REVOKED_COUNT_MAX: Final = 128
 PROVIDER_CUT_COUNT_MAX: Final = 64
 """Every list full, with names of up to 4 letters, fits both 512 CBOR items and 4,096 bytes."""
 REPORTED_AUTHORITY_COUNT_MAX: Final = 32
+FACT_COUNT_MAX: Final = 40
+FACT_SIZE_MAX: Final = 32
+REPORT_ID_SIZE_MAX: Final = 16
 CHECKPOINT_SIZE_MAX: Final = 600
 _AUD, _EXP, _IAT, _CTI = 3, 4, 6, 7
 _PRIVATE: Final = -70_001
@@ -118,6 +134,23 @@ class DriftReport(SignedMap):
         """A state is named whole or not at all."""
         named = {self.state_keyset_version is None, self.state_seq is None, self.state_sha256 is None}
         return None if len(named) == 1 else "half a state"
+
+
+@wire
+class BugReport(SignedMap):
+    """How a gateway does, as the answer to a Request `bugreport`; signed by the gateway. No door's state is in it."""
+
+    DOMAIN: ClassVar[str] = "bugreport"
+
+    request_id: bytes = octets(0, COMMAND_ID_SIZE)
+    """Of the request that it answers."""
+    gateway_id: bytes = octets(1, ID_SIZE)
+    report_id: str = wire_field(2, Text(REPORT_ID_SIZE_MAX))
+    """Stands in the gateway's log too."""
+    facts: tuple[tuple[str, str], ...] = wire_field(
+        3, Many(Row(lambda name, value: (name, value), (Name(), Text(FACT_SIZE_MAX))), count_max=FACT_COUNT_MAX)
+    )
+    """What is known, by name, the most telling first; a reader skips names that it does not know."""
 
 
 @wire

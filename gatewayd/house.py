@@ -32,6 +32,7 @@ from gatewayd.journal.events import GatewayHeartbeat, GatewayStarted
 from gatewayd.log_watch import LogWatch
 from gatewayd.presence import Presence
 from gatewayd.renewal import carry_over
+from gatewayd.report_id import new_id
 from gatewayd.request_desk import RequestDesk
 from gatewayd.reservation import Premises, Reservations
 from gatewayd.roll import Roll
@@ -200,6 +201,8 @@ class House:
             statements=self.statements,
             recorder=base.recorder,
             resend=outbox.resend,
+            facts=self._facts,
+            new_report_id=lambda: new_id(seams.entropy),
         )
         seals = Seals(keys=identity.link_keys, entropy=seams.entropy)
         self.watch.couriers = Couriers(objects=base.trust, log_mail=outbox, ledger=self.ledger, seals=seals, seal=seal)
@@ -241,6 +244,18 @@ class House:
             radio=self._radio_health,
             show=self.board.put,
             changed=self.changed,
+        )
+
+    async def _facts(self) -> tuple[tuple[str, str], ...]:
+        from gatewayd.report_facts import facts_of  # noqa: PLC0415 - asked for on a bad day only
+
+        return await facts_of(
+            self.base,
+            tier=self.statements.tier().name.lower(),
+            radio=self.adapter.status,
+            uplink=self.uplink.status,
+            links=self.links,
+            dropped={drop.value: count for drop, count in self.downlink.dropped.items()},
         )
 
     def _radio_health(self) -> tuple[bool, int]:

@@ -52,6 +52,7 @@ class Verb:
 
 VERBS: Final[Mapping[str, Verb]] = MappingProxyType(
     {
+        "bugreport": Verb(role=Role.STATUS, ttl_s_max=300),
         "drift": Verb(role=Role.STATUS, ttl_s_max=300),
         "resend": Verb(role=Role.STATUS, ttl_s_max=300),
         # Root keys are fetched out of safes; and the epoch that it is over can be used up only once.
@@ -75,6 +76,8 @@ class RequestDesk:
         statements: Statements,
         recorder: Recorder,
         resend: Callable[[int], None],
+        facts: Callable[[], Awaitable[tuple[tuple[str, str], ...]]],
+        new_report_id: Callable[[], str],
     ) -> None:
         self._gateway_id = gateway_id
         self._roots = tuple(roots)
@@ -85,9 +88,12 @@ class RequestDesk:
         self._statements = statements
         self._recorder = recorder
         self._resend = resend
+        self._facts = facts
+        self._new_report_id = new_report_id
         self._spent: dict[bytes, int] = {}
         """Ids of requests that were obeyed, and until when on the epoch's clock they could be asked again."""
         self._acts: Mapping[str, Callable[[Request, bytes], Awaitable[tuple[AnswerKind, bytes]]]] = {
+            "bugreport": self._report_bug,
             "drift": self._report_drift,
             "resend": self._send_again,
             "time": self._lower_time,
@@ -133,6 +139,16 @@ class RequestDesk:
         if request.exp_s - now_s > row.ttl_s_max:
             raise RemoteProtocolError(Code.TTL_TOO_LONG, "a request for later")
 
+    async def _report_bug(self, request: Request, arguments: bytes) -> tuple[AnswerKind, bytes]:
+        if arguments != NO_ARGUMENTS:
+            raise RemoteProtocolError(Code.MALFORMED, "bugreport has no arguments")
+        self._check_unspent(request)
+        self._spent[request.request_id] = request.exp_s
+        report_id = self._new_report_id()
+        answer = self._statements.bug_report(request.request_id, report_id, await self._facts())
+        _log.info("bugreport.made", report=report_id)
+        return AnswerKind.REPORT, answer
+
     async def _report_drift(self, request: Request, arguments: bytes) -> tuple[AnswerKind, bytes]:
         if arguments != NO_ARGUMENTS:
             raise RemoteProtocolError(Code.MALFORMED, "drift has no arguments")
@@ -150,7 +166,7 @@ class RequestDesk:
         return AnswerKind.INFO, self._statements.info()
 
     def _check_unspent(self, request: Request) -> None:
-        # Attack: a request that was recorded makes a gateway send its whole journal again and again.
+        # Attack: a request that was recorded makes a gateway send all of its journal, or count its store, for ever.
         now_s = self._epochs.current.now_s(self._clock.now().boottime_ms)
         self._spent = {spent: exp_s for spent, exp_s in self._spent.items() if now_s < exp_s}
         if request.request_id in self._spent:

@@ -8,6 +8,7 @@ from firmware_protocol.constants import UNLOCK_TTL_S_MAX
 from firmware_protocol.signed import sign
 from firmware_protocol.statements import (
     REPORTED_AUTHORITY_COUNT_MAX,
+    BugReport,
     CommandReceipt,
     DriftReport,
     GatewayInfo,
@@ -89,6 +90,13 @@ class Statements:
             tier=self.tier(),
             utc_lo_s=time.lo_s,
             utc_hi_s=time.hi_s if time.trusted else None,
+        )
+        return sign(report, self._identity.signing_key)
+
+    def bug_report(self, request_id: bytes, report_id: str, facts: tuple[tuple[str, str], ...]) -> bytes:
+        """Return a signed BugReport: how this gateway does."""
+        report = BugReport(
+            request_id=request_id, gateway_id=self._identity.gateway_id, report_id=report_id, facts=facts
         )
         return sign(report, self._identity.signing_key)
 

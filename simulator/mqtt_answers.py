@@ -64,7 +64,7 @@ def _read_json(payload: bytes) -> Answer:
         members = json.loads(payload)
         correlation = bytes.fromhex(members.pop("correlation"))
         ((key, value),) = members.items()
-        body = _from_base64url(value) if isinstance(value, str) and key in {"receipt", "info"} else b""
+        body = _from_base64url(value) if isinstance(value, str) and key in {"receipt", "info", "report"} else b""
         return Answer(correlation=correlation, kind=_KINDS[key], body=body)
     except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
         raise RemoteProtocolError(Code.MALFORMED, "not an answer") from error

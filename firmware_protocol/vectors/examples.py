@@ -19,6 +19,7 @@ from firmware_protocol.pairing import LockLabel, link_key_fingerprint
 from firmware_protocol.signed import sign, sign_many
 from firmware_protocol.statements import (
     AuthorityState,
+    BugReport,
     CommandReceipt,
     Conflict,
     DriftReport,
@@ -255,6 +256,15 @@ VALUES: Final[Mapping[type[SignedMap], tuple[SignedMap, str]]] = {
                 tier=Tier.FRESH,
                 utc_lo_s=NOW_S,
                 utc_hi_s=NOW_S + 1,
+            ),
+            "gateway",
+        ),
+        (
+            BugReport(
+                request_id=_REQUEST_ID,
+                gateway_id=GATEWAY_ID,
+                report_id="K7M2-9QXD",
+                facts=(("version", "0.1.0"), ("tier", "stale"), ("broker-fault", "broker.tls")),
             ),
             "gateway",
         ),

@@ -12,11 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gatewayd.channel import Entropy
-
-ID_ALPHABET: Final = "23456789BCDFGHJKMNPQRTVWXZ"
-"""No letter that is heard or read as another sign, and no vowel, so that chance spells no word."""
-ID_SIZE: Final = 8
 PART_SIZE_MAX: Final = 1_048_576
 """Longest part, in bytes; the end of a longer one is kept, because the newest stands there."""
 
@@ -35,12 +30,6 @@ class Part:
     content: bytes = b""
     absent: str | None = None
     """Why it could not be had; None: it is there."""
-
-
-def new_id(entropy: Entropy) -> str:
-    """Return a short id, to be read over the telephone and found again in the journal: `K7M2-9QXD`."""
-    signs = "".join(ID_ALPHABET[int.from_bytes(entropy.token(4), "big") % len(ID_ALPHABET)] for _ in range(ID_SIZE))
-    return f"{signs[:4]}-{signs[4:]}"
 
 
 def part(name: str, what: str, make: Callable[[], str | dict[str, Any]]) -> Part:

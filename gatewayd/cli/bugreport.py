@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from gatewayd import exits
-from gatewayd.bugreport.contents import AbsentError, Part, file_name, new_id, packed, part, summary
+from gatewayd.bugreport.contents import AbsentError, Part, file_name, packed, part, summary
 from gatewayd.bugreport.machine import adapters, room, service, versions
 from gatewayd.bugreport.service_log import service_log
 from gatewayd.bugreport.settings_view import settings_view
@@ -30,6 +30,7 @@ from gatewayd.control.messages import ControlCode, ControlError
 from gatewayd.control.report_wire import METRICS, STATUS, STORE, ReportDocument
 from gatewayd.errors import GatewayError
 from gatewayd.plain_text import printable
+from gatewayd.report_id import new_id
 from gatewayd.store.counts import count_file
 from gatewayd.system_clock import SystemClock, SystemEntropy
 

@@ -8,16 +8,18 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from nacl.signing import SigningKey
 
 from firmware_protocol import cbor
 from firmware_protocol.chains import make_bundle
 from firmware_protocol.codes import Code
 from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.relay import AnswerKind
-from firmware_protocol.signed import open_signed
-from firmware_protocol.statements import DriftReport, GatewayInfo
+from firmware_protocol.signed import open_signed, sign
+from firmware_protocol.statements import BugReport, DriftReport, GatewayInfo
 from firmware_protocol.vocabulary import OfflineClass, Role, Tier
 from gatewayd.journal.events import AlertRaised
+from gatewayd.report_facts import fitting
 from gatewayd.request_desk import SPENT_COUNT_MAX
 from gatewayd.store import meta
 from gatewayd.uplink.outbox import REWIND_INTERVAL_S
@@ -27,8 +29,6 @@ from tests.support.virtual_loop import run_virtual
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-
-    from nacl.signing import SigningKey
 
     from gatewayd.house import House
     from gatewayd.uplink.seam import Incoming
@@ -152,7 +152,7 @@ def test_attack_another_role_or_another_gateways_request(tmp_path: Path) -> None
             await world.settled()
             status = world.office.role_keys[Role.STATUS]
             home, other = world.home, world.office.home("home-2")
-            for verb in ("drift", "resend"):
+            for verb in ("bugreport", "drift", "resend"):
                 world.office.role_keys[Role.STATUS] = world.office.role_keys[Role.ALARM]
                 assert await refusal(house, bundle(world, house, verb), verb) is Code.UNKNOWN_SIGNER
                 world.office.role_keys[Role.STATUS], world.home = status, other
@@ -160,6 +160,65 @@ def test_attack_another_role_or_another_gateways_request(tmp_path: Path) -> None
                 world.home = home
 
     run_virtual(story())
+
+
+# Bug report.
+
+
+def test_a_gateway_that_nobody_stands_beside_says_how_it_does_and_writes_the_id_down(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 95)
+        async with world.gateway() as house:
+            await world.settled()
+            capsys.readouterr()
+            world.send(world.topics.request("bugreport"), bundle(world, house, "bugreport"))
+            answer = await world.next_answer(AnswerKind.REPORT)
+            report = open_signed(BugReport, answer.body, bytes(world.home.gateway_signing_key.verify_key))
+            assert (report.request_id, report.gateway_id) == (bytes(range(16)), world.home.gateway_id)
+            facts = dict(report.facts)
+            assert [name for name, _ in report.facts][:2] == ["version", "tier"]
+            told = {"tier": "fresh", "boot": "1", "store-faults": "0", "radio-failed": "no", "lock-1-link": "ready"}
+            assert told.items() <= facts.items()
+            assert facts["lock-1"] == world.home.lock_id.hex()
+            logged = capsys.readouterr().out
+            assert "bugreport.made" in logged
+            assert report.report_id in logged
+            assert await refusal(house, bundle(world, house, "bugreport"), "bugreport") is Code.DUPLICATE
+            asked_more = bundle(world, house, "bugreport", arguments=number(1), request_id=bytes(16))
+            assert await refusal(house, asked_more, "bugreport") is Code.MALFORMED
+
+    run_virtual(story())
+
+
+def test_a_bug_report_over_the_broker_says_of_no_door_where_it_stands(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 96)
+        async with world.gateway() as house:
+            await world.settled()
+            _, before = await house.request_desk.take_request("bugreport", bundle(world, house, "bugreport"))
+            assert (await world.visit(world.carer("anna"))).final is Code.DONE
+            again = bundle(world, house, "bugreport", request_id=bytes(16))
+            _, after = await house.request_desk.take_request("bugreport", again)
+            key = bytes(world.home.gateway_signing_key.verify_key)
+            first, second = (dict(open_signed(BugReport, raw, key).facts) for raw in (before, after))
+            changed = {name for name in first | second if first.get(name) != second.get(name)}
+            assert changed <= {"entries", "received", "radio-unproven-s"}
+
+    run_virtual(story())
+
+
+def test_a_report_of_sixteen_locks_and_endless_faults_fits_and_says_what_it_leaves_out() -> None:
+    facts = [(f"lock-{number}-fault", "\x1b[2J" + "å" + "radio." + "x" * 90) for number in range(60)]
+    fitted = fitting(facts)
+    assert fitted[0] == ("lock-0-fault", "[2Jradio." + "x" * 23)
+    assert fitted[-1] == ("left-out", str(60 - len(fitted) + 1))
+    report = BugReport(request_id=bytes(16), gateway_id=bytes(8), report_id="K7M2-9QXD", facts=fitted)
+    assert len(sign(report, SigningKey(bytes(32)))) <= 1_024
+    small = [(f"f{number}", "") for number in range(60)]
+    assert len(fitting(small)) == 40
+    assert fitting(small[:39]) == tuple((name, "-") for name, _ in small[:39])
 
 
 # Time.

@@ -14,7 +14,7 @@ from firmware_protocol.noise import KeyPair
 from firmware_protocol.relay import AnswerKind, RelayAnswer
 from firmware_protocol.sealed import Sealed, SealedBody, is_sealed, seal, unseal
 from firmware_protocol.signed import open_signed
-from firmware_protocol.statements import CommandReceipt
+from firmware_protocol.statements import BugReport, CommandReceipt
 from gatewayd.rights_view import RightsView
 from gatewayd.uplink.downlink import Drop
 from gatewayd.uplink.seam import Incoming
@@ -156,6 +156,24 @@ def test_an_operator_opens_and_the_broker_reads_neither_command_nor_answer(
             assert word not in everything
 
     in_a_home(tmp_path, 80, story)
+
+
+def test_a_bug_report_that_was_asked_for_under_seal_is_read_by_the_asker_alone(tmp_path: Path) -> None:
+    async def story(world: SealedWorld, house: House) -> None:
+        exp_s = house.epoch.now_s(world.clock.now().boottime_ms) + 60
+        asked = world.office.request(
+            world.home, "bugreport", epoch=house.epoch.value, exp_s=exp_s, request_id=bytes(16), arguments=None
+        )
+        world.send(world.topics.request("bugreport"), world.sealed(asked))
+        await asyncio.sleep(1)
+        (payload,) = [message.payload for message in world.carried if is_sealed(message.payload)][-1:]
+        answer = RelayAnswer.from_bytes(unseal(payload, ASKER).payload)
+        assert answer.kind is AnswerKind.REPORT
+        report = open_signed(BugReport, answer.body, bytes(world.home.gateway_signing_key.verify_key))
+        everything = b"".join(message.payload for message in world.carried)
+        assert report.report_id.encode() not in everything
+
+    in_a_home(tmp_path, 86, story)
 
 
 def test_a_grant_that_lies_sealed_at_the_broker_is_kept_for_the_day_without_internet(tmp_path: Path) -> None:
