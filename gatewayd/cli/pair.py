@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
+from firmware_protocol import cose
 from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.noise import KeyPair
+from firmware_protocol.orders import DecommissionOrder
 from firmware_protocol.pairing import LABEL_PREFIX, LockLabel
 from gatewayd.cli.ask import answer, ask
 from gatewayd.cli.errand import run_errand
@@ -126,7 +128,7 @@ def pairing(
 
 def release(order: Path, *, address: str | None = None) -> Errand:
     """Return what `decommission` with these arguments is to do; raises `GatewayError` for what is wrong with them."""
-    return _Release(raw=_read_order(order), address=_address(address))
+    return _Release(address=_address(address), raw=_read_order(order))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,15 +183,17 @@ def papers_in(path: Path, content: bytes | None = None) -> Papers:
 
 def _read_order(path: Path) -> bytes:
     content = content_of(path, size_max=FILE_SIZE_MAX)
-    if content[:1] and content[0] in _COSE_TAGS:
-        return content
     bare = content.strip().rstrip(b"=")
     try:
-        if not bare:
-            raise ValueError("empty")  # noqa: TRY301 - said as the others are
-        return base64.b64decode(bare + b"=" * (-len(bare) % 4), altchars=b"-_", validate=True)
+        is_raw = content[:1] and content[0] in _COSE_TAGS
+        raw = content if is_raw else base64.b64decode(bare + b"=" * (-len(bare) % 4), altchars=b"-_", validate=True)
+        # Who signed it is asked where the keys are; what is no signed object at all is the file's fault, and named so.
+        cose.parse(raw, size_max=DecommissionOrder.SIZE_MAX)
     except (binascii.Error, ValueError):
         raise ProvisioningError([f"{path}: is no signed order: neither its bytes nor base64url of them"]) from None
+    except RemoteProtocolError as error:
+        raise ProvisioningError([f"{path}: is no signed order, or not the whole of one: {error.detail}"]) from None
+    return raw
 
 
 def key_in(path: Path, *, secret: bool = True) -> bytes:

@@ -43,6 +43,8 @@ ANSWER_S_MAX: Final = 10
 ERRAND_S_MAX: Final = 120
 """Longest wait for a word of an errand, in seconds: looking around, connecting, and a log that is read."""
 
+WHAT_NEXT: Final = "systemctl status gatewayd tells"
+
 
 class ControlClient:
     """One connection to the daemon."""
@@ -212,13 +214,15 @@ class ControlClient:
         except OSError as error:
             raise self._unreachable(error) from error
         if not line:
-            raise ControlError(ControlCode.UNREACHABLE, f"{self._path}: the daemon has gone")
+            raise ControlError(ControlCode.UNREACHABLE, f"{self._path}: the daemon has gone; {WHAT_NEXT}")
         return from_line(line, size_max=ANSWER_SIZE_MAX)
 
     def _unreachable(self, error: OSError) -> ControlError:
+        refused = isinstance(error, PermissionError)
+        cure = "only root and the daemon's user and group may ask" if refused else f"is gatewayd running? {WHAT_NEXT}"
         return ControlError(
             ControlCode.UNREACHABLE,
-            f"{self._path}: {error.strerror or str(error) or 'no answer'}; is gatewayd running?",
+            f"{self._path}: {error.strerror or str(error) or 'no answer'}; {cure}",
         )
 
 

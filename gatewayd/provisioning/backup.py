@@ -67,7 +67,7 @@ def check_order(papers: Papers, *, restored: Identity, spare_link_key: bytes, ro
         keyset = verify_keyset(papers.keyset, roots=roots)
         orders = [open_by_role(PairingOrder, raw, keyset=keyset, role=Role.PAIRING) for raw in papers.pairing_orders]
     except RemoteProtocolError as error:
-        raise ProvisioningError([f"{error.detail} ({error.code.dotted})"]) from error
+        raise ProvisioningError([f"the papers: {error.detail} ({error.code.dotted})"]) from error
     for order in orders:
         if (order.gateway_identity_key, order.gateway_link_key) != (restored.public_key, spare_link_key):
             raise ProvisioningError([_wanted(restored, spare_link_key)])

@@ -99,7 +99,11 @@ def test_a_key_that_is_none_is_refused(folder: GatewayFolder, capsys: pytest.Cap
     assert "is no key" in told(capsys)
 
 
-@pytest.mark.parametrize("content", [b"", b"not base64!", b"\xff\x00"], ids=["empty", "text", "bytes"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not base64!", b"\xff\x00", b"AAAA", b"0oRN", b"\xd2\x84"],
+    ids=["empty", "text", "bytes", "zeros", "cut", "cut bytes"],
+)
 def test_an_order_that_is_none_is_refused(
     folder: GatewayFolder, capsys: pytest.CaptureFixture[str], content: bytes
 ) -> None:
@@ -107,7 +111,7 @@ def test_an_order_that_is_none_is_refused(
     order.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     order.write_bytes(content)
     assert main(["decommission", str(order), "--config", str(folder.config)]) == exits.FAILED
-    assert told(capsys).startswith("gatewayd: ")
+    assert told(capsys).startswith(f"gatewayd: {order}: is no signed order")
 
 
 def test_an_order_for_a_lock_that_is_not_ours_needs_nothing_done(

@@ -23,6 +23,7 @@ from gatewayd.store.log import read_log
 from gatewayd.store.store import Store
 from tests.support.control_bench import STATUS, FixedStatus
 from tests.support.journal_bench import CENTRAL, GATEWAY, JournalBench, public, receipt
+from tests.support.other_user import as_nobody, let_through
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -224,5 +225,22 @@ def test_pruning_while_somebody_reads_is_no_sign_of_tampering(script: Script) ->
 
 
 def test_nobody_there_is_told_with_the_path(tmp_path: Path) -> None:
-    with pytest.raises(ControlError, match=r"c\.sock: No such file or directory; is gatewayd running\?"):
+    with pytest.raises(
+        ControlError, match=r"c\.sock: No such file or directory; is gatewayd running\? systemctl status gatewayd tells"
+    ):
         ControlClient(tmp_path / "c.sock")
+
+
+def test_whoever_may_not_ask_is_told_who_may(tmp_path: Path) -> None:
+    path = tmp_path / "c.sock"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        path.chmod(0o600)
+        let_through(tmp_path)
+
+        def ask() -> str:
+            with pytest.raises(ControlError) as caught:
+                ControlClient(path)
+            return caught.value.detail
+
+        assert as_nobody(ask) == f"{path}: Permission denied; only root and the daemon's user and group may ask"
