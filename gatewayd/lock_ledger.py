@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Final
 
+from firmware_protocol import cose
 from firmware_protocol.lock_log import chain
+from firmware_protocol.statements import AuthorityState
 from firmware_protocol.vocabulary import Parcel
 from gatewayd.journal.events import (
     LinkLost,
@@ -20,6 +22,7 @@ from gatewayd.link.ports import SessionReserved
 from gatewayd.link.radio import RadioCode
 from gatewayd.store import entries, locks, trust
 from gatewayd.store.store import StoreCode, StoreError
+from gatewayd.timekeeping import LATEST_MS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from gatewayd.link.ports import LockEntry, RadioStep
     from gatewayd.recorder import Page, Recorder
     from gatewayd.store.store import Store, Transaction
+    from gatewayd.timekeeping import TimeInterval
 
 LOCK_AUTHORITY_COUNT_MAX: Final = 16
 """Most Authorities that are handed to a lock, in one session and one after the other: the newest."""
@@ -74,7 +78,8 @@ class LockLedger:
 
     async def parcels(self, lock_id: bytes) -> tuple[tuple[Parcel, bytes], ...]:  # noqa: ARG002 - the same for each
         """See `LinkLedger.parcels`."""
-        return await self._store.run(trust_parcels)
+        now = self._recorder.interval()
+        return await self._store.run(lambda tx: trust_parcels(tx, now))
 
     async def newest_receipt(self) -> bytes | None:
         """See `LinkLedger.newest_receipt`."""
@@ -139,12 +144,24 @@ class LockLedger:
         )
 
 
-def trust_parcels(tx: Transaction) -> tuple[tuple[Parcel, bytes], ...]:
-    """Return Keyset, Authorities and AuthorityState as they are held: what a lock needs to verify by itself."""
+def trust_parcels(tx: Transaction, now: TimeInterval) -> tuple[tuple[Parcel, bytes], ...]:
+    """Return Keyset, Authorities and AuthorityState as they are held: what a lock needs to verify by itself.
+
+    Attack: a stolen status key dates a state ahead. Here it moves no trusted time, but a lock believes it, and nothing
+    lowers a lock's time again: alone it would let nobody in any more, and obey no order. It is not handed over.
+    """
     keyset, state = trust.load_keyset(tx), trust.load_authority_state(tx)
+    if state is not None and _is_ahead(state, now):
+        state = None
     authorities = [(Parcel.AUTHORITY, raw) for raw in trust.load_authorities(tx).values()][-LOCK_AUTHORITY_COUNT_MAX:]
     held = [] if keyset is None else [(Parcel.KEYSET, keyset), *authorities]
     return (*held, *(() if state is None else ((Parcel.STATE, state),)))
+
+
+def _is_ahead(state: bytes, now: TimeInterval) -> bool:
+    issued_s = AuthorityState.from_bytes(cose.parse(state, size_max=AuthorityState.SIZE_MAX).payload).iat_s
+    latest_s = now.hi_s if now.trusted and now.hi_s is not None else LATEST_MS // 1_000
+    return issued_s > latest_s
 
 
 def _recorded(lock_id: bytes, log_id: bytes, entry: LockEntry, previous: bytes) -> LockRecorded:

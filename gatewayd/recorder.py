@@ -61,6 +61,10 @@ class Recorder:
         self.grown = asyncio.Event()
         """Set after each commit that may have added entries; the drain clears it."""
 
+    def interval(self) -> TimeInterval:
+        """Return the time as it is known now."""
+        return self._timekeeper.interval()
+
     async def run(self, work: Callable[[Page], T]) -> T:
         """Run a transaction; what it returns is durable.
 

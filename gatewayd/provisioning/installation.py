@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from gatewayd.link.radio import SurveyingRadio
     from gatewayd.provisioning.papers import Papers
     from gatewayd.store.store import Store, Transaction
-    from gatewayd.timekeeping import Clock
+    from gatewayd.timekeeping import Clock, TimeInterval
 
 
 _FORMER_OWNER: Final = (
@@ -143,7 +143,7 @@ async def pair_lock(
         StoreError: the store cannot be used.
     """
     tools = await site.tools()
-    wanted = await _wanted(site, papers, label, address)
+    wanted = await _wanted(site, papers, label, address, now=tools.time)
     sealed, heard_at = await _at_the_lock(site, tools, wanted, label, address, former_keys)
     for line in await take_in(
         papers,
@@ -209,7 +209,7 @@ async def release_lock(site: Site, order_raw: bytes, *, address: str | None = No
     return Outcome(lock_id=order.lock_id, owner_epoch=order.owner_epoch, was_done=was_done)
 
 
-async def _wanted(site: Site, papers: Papers, label: LockLabel, address: str | None) -> _Wanted:
+async def _wanted(site: Site, papers: Papers, label: LockLabel, address: str | None, *, now: TimeInterval) -> _Wanted:
     keyset = await rehearse(
         papers,
         site.store,
@@ -231,7 +231,7 @@ async def _wanted(site: Site, papers: Papers, label: LockLabel, address: str | N
         raise ProvisioningError(["the label has another key than the order: scan the label on this lock again"])
     doors = [open_by_role(Door, each, keyset=keyset, role=Role.STATUS) for each in papers.doors]
     door = next(each for each in doors if each.lock_id == order.lock_id)
-    held = await site.store.run(trust_parcels)
+    held = await site.store.run(lambda tx: trust_parcels(tx, now))
     return _Wanted(target=_target(door, address), order=order, order_raw=raw, parcels=_parcels(papers, held))
 
 

@@ -148,6 +148,10 @@ def test_the_service_can_open_no_port() -> None:
     assert "SocketBindAllow" not in found
 
 
+def test_a_daemon_that_is_aborted_leaves_no_core_with_its_keys() -> None:
+    assert settings()["LimitCORE"] == ["0"]
+
+
 def test_no_secret_stands_in_the_unit() -> None:
     found = settings()
     assert "SetCredential" not in found

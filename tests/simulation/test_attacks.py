@@ -22,9 +22,11 @@ from firmware_protocol.signed import sign
 from firmware_protocol.statements import Conflict
 from firmware_protocol.tokens import Grant, OperatorGrant
 from firmware_protocol.vocabulary import Action, OfflineClass, Rights, Role, Tier
+from gatewayd.link.attendance import REFRESH_MS
 from gatewayd.settings import LimitSettings
 from gatewayd.uplink.downlink import Drop
 from simulator.office import Office, unlock_over_mqtt, unlock_together
+from tests.support.life_world import LifeWorld
 from tests.support.memory_world import NOW_S, PROVIDER, MemoryWorld
 from tests.support.virtual_loop import run_virtual
 
@@ -756,5 +758,24 @@ def test_thief_of_the_status_key_dates_a_state_at_the_end_of_numbers_and_the_dae
             responder = world.carer("rita", offline_class=OfflineClass.RESPONDER)
             assert (await world.visit(responder)).final is Code.DONE
             assert house.statements.tier() is Tier.COLD
+
+    run_virtual(story())
+
+
+def test_thief_of_the_status_key_moves_no_locks_time_past_a_gateway_that_knows_better(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = LifeWorld(tmp_path, 93)
+        await world.pair()
+        house = await world.start_gateway()
+        await world.settled()
+        trust = house.base.trust
+        await trust.take_state(world.office.state(world.home, now_s=world.utc_s() + 20 * 365 * DAY_S, seq=2))
+        await asyncio.sleep(3 * REFRESH_MS / 1_000)
+        assert world.lock.flash.values.time_floor_s < world.utc_s()
+        honest = world.office.state(world.home, now_s=world.utc_s(), seq=3)
+        await trust.take_state(honest)
+        await asyncio.sleep(3 * REFRESH_MS / 1_000)
+        assert world.lock.flash.values.state == honest
+        await world.kill_gateway()
 
     run_virtual(story())
