@@ -128,7 +128,7 @@ def test_attack_entries_that_were_emptied_on_the_card_and_not_erased_are_told(tm
 class Forger:
     """A gateway's key in the wrong hands, and a central log that is new."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, former_keys: tuple[bytes, ...] = ()) -> None:
         office = Office(b"seed")
         self.home = office.home("home-1")
         self.receipt_key = office.role_keys[Role.RECEIPT]
@@ -141,6 +141,7 @@ class Forger:
             directory=Directory(
                 gateway_keys={self.home.gateway_id: bytes(self.key.verify_key)},
                 lock_log_keys={self.home.lock_id: bytes(self.home.lock_log_key.verify_key)},
+                receipt_keys=former_keys,
             ),
             receipt_key=self.receipt_key,
         )
@@ -194,6 +195,16 @@ def test_a_hash_under_a_receipt_and_accounted_for_is_taken() -> None:
     assert gateway.told(leaves[0], gateway.hash_of(1, receipt=shown), *leaves[2:]) == []
     assert (gateway.size, problems(gateway.store)) == (5, [])
     assert shown in gateway.store.notes(gateway.store.logs()[0])
+
+
+def test_a_receipt_by_a_key_that_the_keyset_still_names_is_one_of_ours() -> None:
+    former = SigningKey(bytes(range(32)))
+    gateway = Forger(former_keys=(bytes(former.verify_key),))
+    shown = gateway.receipt(4, key=former)
+    gateway.journal.append(LogErased(entry_count=1))
+    leaves = gateway.journal.leaves
+    assert gateway.told(leaves[0], gateway.hash_of(1, receipt=shown), *leaves[2:]) == []
+    assert gateway.size == 5
 
 
 @pytest.mark.parametrize(
