@@ -240,7 +240,6 @@ class BleakRadio:
         return BleakScanner(self._on_advertisement, [SERVICE_UUID], bluez=options)
 
     def _on_advertisement(self, device: BLEDevice, data: AdvertisementData) -> None:
-        self._listening.note_heard()
         # BlueZ also reports what other programs' scans hear, so the filter given to it is not enough.
         if SERVICE_UUID.lower() in data.service_uuids:
             self._remember(device)

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
     from gatewayd.link.radio import Sighting
 
-DEAF_MS: Final = 30_000
-"""A scan that hears nothing at all for so long, in milliseconds, is begun anew: a host can believe that it scans while
-its controller has long stopped."""
+SCAN_MS: Final = 2_000
+"""So long a scan lasts at most, in milliseconds; then it is begun anew. A controller reports each address once a scan:
+what the host was not ready to take is never repeated, and that a phone has come to wait is no news to it. BlueZ besides
+rests 5 s after each 10 s, and can believe that it scans while its controller has long stopped. A lock advertises at
+least once a second, and a waiting phone is to be known within three."""
 
 _log = structlog.get_logger()
 
@@ -32,7 +34,6 @@ class Listening:
         self._waiting: dict[asyncio.Future[Sighting], Callable[[Sighting], bool]] = {}
         self._changed = asyncio.Event()
         self._scanning: asyncio.Task[None] | None = None
-        self._heard = False
 
     async def find(self, wanted: Callable[[Sighting], bool], *, timeout_ms: int) -> Sighting:
         """Listen until something `wanted` is heard.
@@ -86,10 +87,6 @@ class Listening:
             if not found.done() and wanted(sighting):
                 found.set_result(sighting)
 
-    def note_heard(self) -> None:
-        """Something was heard, whatever it is: the scan hears."""
-        self._heard = True
-
     def fail(self, fault: RadioUnavailable) -> None:
         """The adapter is no more: nobody need wait for what it hears."""
         self._end(fault)
@@ -122,16 +119,9 @@ class Listening:
                 found.set_exception(fault)
 
     async def _stay(self) -> None:
-        """Return when nobody listens any more, or nothing at all is heard."""
-        loop = asyncio.get_running_loop()
-        self._heard, deaf_s = False, loop.time() + DEAF_MS / 1_000
-        while self._waiting:
-            self._changed.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(deaf_s):
+        """Return when nobody listens any more, or the scan has lasted."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SCAN_MS / 1_000):
+                while self._waiting:
+                    self._changed.clear()
                     await self._changed.wait()
-            if loop.time() >= deaf_s:
-                if not self._heard:
-                    _log.warning("radio.deaf", deaf_ms=DEAF_MS)
-                    return
-                self._heard, deaf_s = False, loop.time() + DEAF_MS / 1_000

@@ -408,7 +408,7 @@ async def test_b17_an_adapter_that_bleak_has_missed_while_bluez_came_up_is_used_
 async def test_b18_a_scan_that_hears_nothing_at_all_is_begun_anew(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listening_module, "DEAF_MS", 300)
+    monkeypatch.setattr(listening_module, "SCAN_MS", 300)
     bench.bluez.discovers = False
     listening = asyncio.create_task(bench.radio.find(SERVICE_UUID, LOCK, timeout_ms=PATIENCE_MS))
     await reached(lambda: bench.bluez.calls.count("StartDiscovery") >= 3)
@@ -462,10 +462,15 @@ async def test_who_may_not_talk_to_bluez_is_told_about_the_policy_and_let_in_onc
     await bench.connect_again()
 
 
-async def test_a_phone_that_comes_to_wait_is_heard_while_others_listen_too(bench: Bench) -> None:
+async def test_a_phone_that_comes_to_wait_is_heard_though_the_scan_has_reported_its_lock(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening_module, "SCAN_MS", 300)
     waiting = asyncio.create_task(bench.radio.find(SERVICE_UUID, LOCK, timeout_ms=PATIENCE_MS, phone_waiting=True))
     assert not (await bench.radio.find(SERVICE_UUID, LOCK, timeout_ms=PATIENCE_MS)).phone_waiting
     assert not waiting.done()
     bench.bluez.phone_waiting = True
     assert (await waiting).phone_waiting
-    assert bench.bluez.calls.count("StartDiscovery") == 1
+    scans = [call for call in bench.bluez.calls if call in {"StartDiscovery", "StopDiscovery"}]
+    assert scans[::2] == ["StartDiscovery"] * len(scans[::2])
+    assert scans[1::2] == ["StopDiscovery"] * len(scans[1::2])

@@ -52,7 +52,7 @@ class FakeBlueZ:
         self.blocked = False
         """Whether rfkill keeps the adapter off."""
         self.discovers = True
-        """Whether what scans also hears."""
+        """Whether what scans also hears; what is missed is not repeated in the same scan."""
         self.phone_waiting = False
         self.silent: set[str] = set()
         """Members that are never answered; `*` is all of them."""
@@ -71,6 +71,8 @@ class FakeBlueZ:
         self._lock = lock
         self._bus: MessageBus | None = None
         self._scanning = False
+        self._reported = False
+        """Whether this scan has reported the lock: a controller's filter looks at the address only."""
         self._known = False
         self._watching: asyncio.Task[None] | None = None
         self._advertising: asyncio.Task[None] | None = None
@@ -181,7 +183,7 @@ class FakeBlueZ:
     def _on_StartDiscovery(self, message: Message) -> Message | None:  # noqa: N802 - D-Bus's name
         if not self.powered:
             return Message.new_error(message, "org.bluez.Error.NotReady", "Resource Not Ready")
-        self._scanning = True
+        self._scanning, self._reported = True, False
         return None
 
     def _on_StopDiscovery(self, _message: Message) -> None:  # noqa: N802 - D-Bus's name
@@ -316,7 +318,10 @@ class FakeBlueZ:
     async def _advertise(self) -> None:
         while True:
             await asyncio.sleep(ADVERTISE_S)
-            if not (self._scanning and self.discovers and self.has_adapter):
+            if self._reported or not (self._scanning and self.has_adapter):
+                continue
+            self._reported = True
+            if not self.discovers:
                 continue
             if self._known:
                 self._change_device(self._device_object()["org.bluez.Device1"])

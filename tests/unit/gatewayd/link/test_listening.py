@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gatewayd.link.listening import Listening
-from gatewayd.link.radio import RadioUnavailable, Sighting
+from gatewayd.link.listening import SCAN_MS, Listening
+from gatewayd.link.radio import RadioError, RadioUnavailable, Sighting
 from tests.support.virtual_loop import run_virtual
 
 if TYPE_CHECKING:
@@ -36,5 +36,33 @@ def test_a_bug_in_scanning_is_told_at_once_and_the_next_scan_is_begun_all_the_sa
             await listening.find(lambda _: True, timeout_ms=5_000)
         assert [(each["event"], each["log_level"]) for each in said] == [("radio.scan_fault", "error")]
         assert await listening.find(lambda _: True, timeout_ms=5_000) == LOCK
+
+    run_virtual(story())
+
+
+def test_a_lock_that_each_scan_reports_once_is_heard_though_the_host_has_missed_the_first_report() -> None:
+    scan_count = 0
+
+    @asynccontextmanager
+    async def open_scan() -> AsyncIterator[None]:
+        nonlocal scan_count
+        scan_count += 1
+        if scan_count > 1:
+            asyncio.get_running_loop().call_later(0.1, listening.hear, LOCK)
+        yield
+
+    listening = Listening(open_scan)
+
+    async def story() -> None:
+        begun_s = asyncio.get_running_loop().time()
+        assert await listening.find(lambda _: True, timeout_ms=10_000) == LOCK
+        assert asyncio.get_running_loop().time() - begun_s <= SCAN_MS / 1_000 + 0.2
+        # Who comes in the middle of somebody else's scan hears what it has reported already with the next one.
+        absent = asyncio.create_task(listening.find(lambda _: False, timeout_ms=10_000))
+        await asyncio.sleep(1)
+        assert await listening.find(lambda _: True, timeout_ms=SCAN_MS) == LOCK
+        with pytest.raises(RadioError):
+            await absent
+        assert scan_count == 1 + 1 + 10_000 // SCAN_MS
 
     run_virtual(story())
