@@ -50,6 +50,7 @@ _CODES: Final[Mapping[int, StoreCode]] = {
     apsw.SQLITE_BUSY: StoreCode.LOCKED,
     apsw.SQLITE_LOCKED: StoreCode.LOCKED,
     apsw.SQLITE_FULL: StoreCode.FULL,
+    apsw.SQLITE_IOERR_SHMSIZE: StoreCode.FULL,  # a reader beside nobody, for whose index there is no room
     apsw.SQLITE_READONLY: StoreCode.READ_ONLY,
     apsw.SQLITE_PERM: StoreCode.READ_ONLY,
     apsw.SQLITE_CORRUPT: StoreCode.DAMAGED,
@@ -60,7 +61,7 @@ _CODES: Final[Mapping[int, StoreCode]] = {
 }
 _DETAILS: Final[Mapping[StoreCode, str]] = {
     StoreCode.LOCKED: "another process has it open; is gatewayd running?",
-    StoreCode.FULL: "the disk is full",
+    StoreCode.FULL: "the disk is full; make room",
     StoreCode.READ_ONLY: "it cannot be written; check its owner, its mode and the mount",
     StoreCode.DAMAGED: "it is damaged; it is left as it is",
     StoreCode.IO: "the disk failed",
@@ -70,9 +71,9 @@ _DETAILS: Final[Mapping[StoreCode, str]] = {
 def fault_of(error: apsw.Error, path: Path) -> StoreError:
     """Translate by SQLite's result code, never by text: the text changes between releases."""
     result = getattr(error, "result", apsw.SQLITE_MISUSE)
-    code = _CODES.get(result, StoreCode.MISUSE)
-    detail = _DETAILS.get(code, "a statement that the schema does not allow")
     extended = getattr(error, "extendedresult", result)
+    code = _CODES.get(extended) or _CODES.get(result, StoreCode.MISUSE)
+    detail = _DETAILS.get(code, "a statement that the schema does not allow")
     return StoreError(code, f"{path}: {detail} (SQLite result {extended})")
 
 

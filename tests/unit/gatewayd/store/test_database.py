@@ -18,7 +18,7 @@ import pytest
 
 from gatewayd.store import alarms
 from gatewayd.store.creation import create_file
-from gatewayd.store.database import SCHEMA_VERSION, Database, Dropped, Kept, Opening, Transaction
+from gatewayd.store.database import SCHEMA_VERSION, Database, Dropped, Kept, Opening, Transaction, fault_of
 from gatewayd.store.faults import StoreCode, StoreError
 from gatewayd.store.schema import migrate
 from gatewayd.store.store import Store
@@ -271,6 +271,23 @@ def test_a_full_disk_keeps_nothing_of_the_transaction_and_can_still_be_read(path
     database.run(put(4))
     assert database.run(numbers) == [1, 4]
     database.close()
+
+
+@pytest.mark.parametrize(
+    ("result", "code"),
+    [
+        (apsw.SQLITE_FULL, StoreCode.FULL),
+        (apsw.SQLITE_IOERR_SHMSIZE, StoreCode.FULL),
+        (apsw.SQLITE_IOERR_READ, StoreCode.IO),
+        (apsw.SQLITE_READONLY_DBMOVED, StoreCode.READ_ONLY),
+    ],
+)
+def test_a_reader_for_whose_index_there_is_no_room_hears_of_a_full_disk_and_not_of_a_broken_one(
+    path: Path, result: int, code: StoreCode
+) -> None:
+    error = apsw.exception_for(result)
+    assert isinstance(error, apsw.Error)
+    assert fault_of(error, path).code is code
 
 
 def test_a_disk_that_became_read_only_says_so_and_can_still_be_read(path: Path, disk: FaultyDisk) -> None:
