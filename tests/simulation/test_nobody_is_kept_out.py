@@ -15,9 +15,13 @@ import pytest
 from firmware_protocol.chains import make_bundle, parse_bundle
 from firmware_protocol.codes import Code
 from firmware_protocol.cose import kid_of
+from firmware_protocol.noise import KeyPair
 from firmware_protocol.vocabulary import Bolt, OfflineClass, Parcel, Tier
+from gatewayd.link.troubles import NOT_OURS
 from tests.support.courier_phone import CourierPhone
+from tests.support.life_world import LifeWorld
 from tests.support.memory_world import PROVIDER, MemoryWorld
+from tests.support.old_unit import OldUnit, alerts
 from tests.support.virtual_loop import run_virtual
 
 if TYPE_CHECKING:
@@ -425,3 +429,55 @@ def test_dead_card_a_spare_one_with_the_old_papers_is_suspect_and_the_patrol_and
         await stays_out(world, world.carer("anna"), Code.TIER)
 
     life(tmp_path, 216, tell)
+
+
+def test_dead_card_a_spare_unit_is_suspect_until_the_office_orders_it_and_the_old_card_moves_nothing(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        world = LifeWorld(tmp_path, 216)
+        papers = world.papers()
+        await world.pair(papers)
+        await linked(world)
+        await world.settled()
+        for person in ("anna", "bo", "cia"):  # commands that the lock has seen and the new card has not
+            await gets_in(world, world.carer(person))
+        await world.kill_gateway()
+        old_card = OldUnit(world, papers)
+
+        # The spare unit has the keys of the backup and the papers of then, as a thief of the keys would: the lock has
+        # confirmed more sessions than it knows of, so it gets none, and says so. The lock decides by itself meanwhile.
+        world.store_path = tmp_path / "spare.sqlite"
+        await world.provision()
+        house = await world.start_gateway()
+        await asyncio.sleep(2 * MINUTE_S)
+        assert house.statements.tier() is Tier.SUSPECT
+        assert not house.links[world.home.lock_id].ready
+        assert len(alerts(world, Code.CLONE_SUSPECT.dotted)) == 1
+        await gets_in(world, responder(world))
+        await stays_out(world, world.carer("bo", windows=()), Code.OUTSIDE_WINDOW)
+        await world.kill_gateway()
+
+        # The office orders the lock to take the unit's own link key: what no copy of the card has.
+        former, world.link_keys = world.link_keys, KeyPair.from_private(bytes([88]) * 32)
+        world.door = world.office.door(world.home, gateway_link_key=world.link_keys.public)
+        assert (await world.pair(world.papers(owner_epoch=2), former=former)).owner_epoch == 2
+        house = await linked(world)
+        await world.settled()
+        assert house.statements.tier() is Tier.FRESH
+        await gets_in(world, world.carer("anna", number=2))
+        await stays_out(world, world.carer("bo", number=2, windows=()), Code.OUTSIDE_WINDOW)
+        await world.kill_gateway()
+
+        # The dead card was not as dead as it looked.
+        old_card.comes_back()
+        before = len(world.command_movements)
+        house = await world.start_gateway()
+        await asyncio.sleep(2 * MINUTE_S)
+        assert alerts(world, Code.DENIED.dotted) == [NOT_OURS]
+        assert not house.links[world.home.lock_id].ready
+        assert [receipt.code for receipt in await world.unlock_together()][-1] is Code.LINK_DOWN
+        assert len(world.command_movements) == before
+        await world.kill_gateway()
+
+    run_virtual(story())
