@@ -38,10 +38,11 @@ ED25519: Final = 0x01
 COSIGNATURE_V1: Final = 0x04
 """Signature type of a timestamped cosignature, C2SP tlog-cosignature."""
 TIME_S_MAX: Final = 2**63 - 1
+TIME_SIZE: Final = 8
+"""Bytes of the time at the beginning of a cosignature, big-endian."""
 
 _KEY_ID_SIZE: Final = 4
 _SIGNATURE_SIZE: Final = 64
-_TIME_SIZE: Final = 8
 _SIZE_PATTERN: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _ID_PATTERN: Final = re.compile(r"[a-z0-9-]+", re.ASCII)
 _DASH: Final = "\N{EM DASH}"
@@ -212,7 +213,7 @@ def cosign(note: bytes, *, key: SigningKey, name: str, time_s: int) -> bytes:
     if _signatures_by(parsed, name=name, algorithm=COSIGNATURE_V1, public=public):
         raise _malformed("note that this key has cosigned before")
     signature = key.sign(_cosigned_message(parsed.text, time_s)).signature
-    line = _signature_line(name, COSIGNATURE_V1, public, time_s.to_bytes(_TIME_SIZE, "big") + signature)
+    line = _signature_line(name, COSIGNATURE_V1, public, time_s.to_bytes(TIME_SIZE, "big") + signature)
     if len(parsed.signatures) == SIGNATURE_COUNT_MAX or len(note) + len(line) > NOTE_SIZE_MAX:
         raise _malformed("note without room for a cosignature")
     return note + line
@@ -231,10 +232,10 @@ def verify_cosignature(data: bytes, *, name: str, public: bytes) -> Cosignature:
     """
     note = parse_note(data)
     timestamped = _signature_by(note, name=name, algorithm=COSIGNATURE_V1, public=public)
-    time_s = int.from_bytes(timestamped[:_TIME_SIZE], "big")
+    time_s = int.from_bytes(timestamped[:TIME_SIZE], "big")
     if time_s > TIME_S_MAX:
         raise _malformed("cosignature time out of range")
-    _verify(public, _cosigned_message(note.text, time_s), timestamped[_TIME_SIZE:])
+    _verify(public, _cosigned_message(note.text, time_s), timestamped[TIME_SIZE:])
     return Cosignature(checkpoint=Checkpoint.parse(note.text), time_s=time_s)
 
 

@@ -6,6 +6,7 @@ import base64
 from typing import TYPE_CHECKING, Final
 
 from firmware_protocol import cose
+from firmware_protocol.checkpoint import TIME_SIZE, parse_note
 from firmware_protocol.lock_log import chain
 from firmware_protocol.statements import AuthorityState
 from firmware_protocol.vocabulary import Parcel
@@ -18,6 +19,7 @@ from gatewayd.journal.events import (
     RadioRecovered,
     RadioRecovering,
 )
+from gatewayd.journal.receipts import is_receipt_name
 from gatewayd.link.ports import SessionReserved
 from gatewayd.link.radio import RadioCode
 from gatewayd.store import entries, locks, trust
@@ -83,7 +85,9 @@ class LockLedger:
 
     async def newest_receipt(self) -> bytes | None:
         """See `LinkLedger.newest_receipt`."""
-        return await self._store.run(entries.load_receipt)
+        receipt = await self._store.run(entries.load_receipt)
+        now = self._recorder.interval()
+        return None if receipt is None or _cosigned_s(receipt) > _latest_s(now) else receipt
 
     async def received_seq(self, lock_id: bytes, log_id: bytes) -> int:
         """See `LinkLedger.received_seq`."""
@@ -160,8 +164,17 @@ def trust_parcels(tx: Transaction, now: TimeInterval) -> tuple[tuple[Parcel, byt
 
 def _is_ahead(state: bytes, now: TimeInterval) -> bool:
     issued_s = AuthorityState.from_bytes(cose.parse(state, size_max=AuthorityState.SIZE_MAX).payload).iat_s
-    latest_s = now.hi_s if now.trusted and now.hi_s is not None else LATEST_MS // 1_000
-    return issued_s > latest_s
+    return issued_s > _latest_s(now)
+
+
+def _latest_s(now: TimeInterval) -> int:
+    return now.hi_s if now.trusted and now.hi_s is not None else LATEST_MS // 1_000
+
+
+def _cosigned_s(receipt: bytes) -> int:
+    """Return the latest second in a receipt, whoever wrote it there: a receipt key can be stolen too."""
+    told = (each.signature[:TIME_SIZE] for each in parse_note(receipt).signatures if is_receipt_name(each.name))
+    return max((int.from_bytes(time, "big") for time in told), default=0)
 
 
 def _recorded(lock_id: bytes, log_id: bytes, entry: LockEntry, previous: bytes) -> LockRecorded:

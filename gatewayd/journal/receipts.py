@@ -97,6 +97,11 @@ def receipt_name(public: bytes) -> str:
     return RECEIPT_NAME_PREFIX + cose.kid_of(public).hex()
 
 
+def is_receipt_name(name: str) -> bool:
+    """Tell whether somebody cosigns under this name as a central log."""
+    return name.startswith(RECEIPT_NAME_PREFIX)
+
+
 def take_receipt(
     data: bytes,
     *,

@@ -14,6 +14,7 @@ import pytest
 
 from firmware_protocol import cose
 from firmware_protocol.chains import make_bundle, parse_bundle
+from firmware_protocol.checkpoint import cosign
 from firmware_protocol.codes import Code
 from firmware_protocol.cose import kid_of
 from firmware_protocol.relay import AnswerKind
@@ -22,7 +23,10 @@ from firmware_protocol.signed import sign
 from firmware_protocol.statements import Conflict
 from firmware_protocol.tokens import Grant, OperatorGrant
 from firmware_protocol.vocabulary import Action, OfflineClass, Rights, Role, Tier
+from gatewayd.journal.events import AlertRaised
+from gatewayd.journal.receipts import receipt_name
 from gatewayd.link.attendance import REFRESH_MS
+from gatewayd.lock_ledger import LockLedger
 from gatewayd.settings import LimitSettings
 from gatewayd.uplink.downlink import Drop
 from simulator.office import Office, unlock_over_mqtt, unlock_together
@@ -777,5 +781,27 @@ def test_thief_of_the_status_key_moves_no_locks_time_past_a_gateway_that_knows_b
         await asyncio.sleep(3 * REFRESH_MS / 1_000)
         assert world.lock.flash.values.state == honest
         await world.kill_gateway()
+
+    run_virtual(story())
+
+
+def test_thief_of_the_receipt_key_moves_no_locks_time_past_a_gateway_that_knows_better(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 94)
+        async with world.gateway() as house:
+            await world.settled()
+            base, key = house.base, world.office.role_keys[Role.RECEIPT]
+            handed = LockLedger(store=base.seams.store, recorder=base.recorder)
+            assert await handed.newest_receipt() is not None
+            world.disconnect_central()
+            await base.recorder.record(AlertRaised(code="store.low", detail="something to sign for"))
+            note = await house.ledger.checkpoint()
+            assert note is not None
+            name, ahead_s = receipt_name(bytes(key.verify_key)), world.utc_s() + 20 * 365 * DAY_S
+            world.send(world.topics.log_receipt, cosign(note, key=key, name=name, time_s=ahead_s))
+            await asyncio.sleep(1)
+            marks = await house.ledger.marks()
+            assert marks.size - marks.received <= 1, "it counts, but for what it says of the time"
+            assert await handed.newest_receipt() is None
 
     run_virtual(story())
