@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from cyclopts import MissingArgumentError, UnusedCliTokensError
+from cyclopts import MissingArgumentError, UnknownCommandError, UnusedCliTokensError
 
 from gatewayd.plain_text import printable
 
@@ -18,7 +18,8 @@ _SHOWN_SIZE: Final = 80
 def usage_line(error: CycloptsError) -> str:
     """Return what is wrong with the command line, and where to read what is right."""
     command = " ".join(("gatewayd", *(error.command_chain or ())))
-    return printable(f"gatewayd: {_said(error)}; see {command} --help")
+    said = _said(error)
+    return printable(f"gatewayd: {said}{' See' if said.endswith('?') else '; see'} {command} --help")
 
 
 def _said(error: CycloptsError) -> str:
@@ -28,6 +29,8 @@ def _said(error: CycloptsError) -> str:
             return f'"{first[:_SHOWN_SIZE]}" is one word too many'
         case MissingArgumentError(argument=argument, keyword=None) if argument is not None and not argument.tokens:
             return f"{argument.name} is missing"
+        case UnknownCommandError():
+            return _shortened(str(error).partition(" Available commands:")[0])  # which there are is what --help is for
         case _:
             return _shortened(str(error))
 

@@ -47,14 +47,16 @@ def test_a_wrong_command_line_exits_2(arguments: list[str], capsys: pytest.Captu
         (["backup", "x"], "gatewayd: --recovery-key is missing; see gatewayd backup --help"),
         (["log", "erase"], "gatewayd: --subject is missing; see gatewayd log erase --help"),
         (["status", "now"], 'gatewayd: "now" is one word too many; see gatewayd status --help'),
-        (["status", "--jsn"], "gatewayd: Unknown option: --jsn. Did you mean --json?; see gatewayd status --help"),
+        (["status", "--jsn"], "gatewayd: Unknown option: --jsn. Did you mean --json? See gatewayd status --help"),
         (
             ["log", "show", "x"],
             'gatewayd: Invalid value for INDEX: unable to convert "x" into int; see gatewayd log show',
         ),
-        (["chek-config"], 'gatewayd: Unknown command "chek-config". Did you mean "check-config"? Available commands: '),
+        (["chek-config"], 'gatewayd: Unknown command "chek-config". Did you mean "check-config"? See gatewayd --help'),
         (["status", "--watch=maybe"], "gatewayd: Invalid value for --watch: "),
         (["status", "\x1b[2J" * 99], "gatewayd: "),
+        (["nope"], 'gatewayd: Unknown command "nope"; see gatewayd --help'),
+        (["log", "nope"], 'gatewayd: Unknown command "nope"; see gatewayd log --help'),
         (["x" * 9_999], "gatewayd: Unknown command "),
     ],
 )
