@@ -27,14 +27,15 @@ def backup(file: Path, /, *, recovery_key: Path, config: Path = DEFAULT_CONFIG) 
 
     Args:
         file: Where to write it; an existing file is left alone.
-        recovery_key: The office's public recovery key: X25519, 32 bytes.
+        recovery_key: The office's public recovery key: X25519, 32 bytes. Compare what is shown of it with the office's.
         config: The configuration file of the gateway.
     """
 
     def work(loaded: Config) -> str:
-        sealed = seal(loaded.identity(), recovery_key=key_in(recovery_key, secret=False))
-        write_new(file, [sealed])
-        return f"gateway {loaded.identity().gateway_id.hex()}: sealed into {file}"
+        key = key_in(recovery_key, secret=False)
+        write_new(file, [seal(loaded.identity(), recovery_key=key)])
+        # Any 32 bytes are a public key, also a private one given by mistake, for which nobody could ever open it.
+        return f"gateway {loaded.identity().gateway_id.hex()}: sealed into {file}, for the recovery key {key.hex()}"
 
     return _run(config, work)
 

@@ -77,6 +77,12 @@ def test_a_spare_unit_becomes_the_dead_gateway_with_its_own_link_key(
     assert unit.restore(papers) == exits.OK
 
 
+def test_a_backup_shows_for_which_recovery_key_it_is(unit: SpareUnit, capsys: pytest.CaptureFixture[str]) -> None:
+    assert unit.backup() == exits.OK
+    shown = unit.public.read_bytes().hex()
+    assert capsys.readouterr().out.endswith(f"for the recovery key {shown}\n")
+
+
 def test_restore_asks_for_the_order_first(unit: SpareUnit, capsys: pytest.CaptureFixture[str]) -> None:
     unit.backup()
     capsys.readouterr()
