@@ -11,14 +11,15 @@ from enum import IntEnum, unique
 from typing import ClassVar, Final
 
 from firmware_protocol.codes import Code
-from firmware_protocol.constants import BUNDLE_SIZE_MAX, OBJECT_SIZE_MAX, RELAY_PROLOGUE_LABEL
+from firmware_protocol.constants import BUNDLE_SIZE_MAX, LARGE_OBJECT_SIZE_MAX, RELAY_PROLOGUE_LABEL
 from firmware_protocol.errands import Courier
 from firmware_protocol.errors import LocalProtocolError, RemoteProtocolError
 from firmware_protocol.messages import RELAY_DATA_SIZE_MAX
 from firmware_protocol.noise import NK, CipherState, HandshakeState, KeyPair
 from firmware_protocol.schema import Choice, Octets, WireMap, wire, wire_field
 
-ANSWER_SIZE_MAX: Final = OBJECT_SIZE_MAX + 16
+ANSWER_SIZE_MAX: Final = LARGE_OBJECT_SIZE_MAX + 16
+"""Longest answer, in bytes: an INFO over MQTT. What a phone is told at the door fits into a message of the link."""
 
 
 @unique
@@ -46,7 +47,7 @@ class RelayAnswer(WireMap):
     SIZE_MAX: ClassVar[int] = ANSWER_SIZE_MAX
 
     kind: AnswerKind = wire_field(0, Choice(AnswerKind))
-    body: bytes = wire_field(1, Octets(1, OBJECT_SIZE_MAX), default=b"")
+    body: bytes = wire_field(1, Octets(1, LARGE_OBJECT_SIZE_MAX), default=b"")
 
 
 class RelayPhone:

@@ -28,7 +28,7 @@ from firmware_protocol.vocabulary import COMMAND_ID_SIZE, CTI_SIZE, HASH_SIZE, L
 if TYPE_CHECKING:
     from firmware_protocol.codes import Code
 
-GATEWAY_LOCK_COUNT_MAX: Final = 16
+GATEWAY_LOCK_COUNT_MAX: Final = 64
 REVOKED_COUNT_MAX: Final = 128
 PROVIDER_CUT_COUNT_MAX: Final = 64
 """Every list full, with names of up to 4 letters, fits both 512 CBOR items and 4,096 bytes."""
@@ -56,6 +56,7 @@ class GatewayInfo(SignedMap):
     """Where a gateway stands; signed by the gateway."""
 
     DOMAIN: ClassVar[str] = "info"
+    SIZE_MAX: ClassVar[int] = LARGE_OBJECT_SIZE_MAX
 
     nonce: bytes = wire_field(0, Octets(0, NONCE_SIZE))
     """The asker's 16 bytes, or none where it was published unasked (then it proves no time)."""

@@ -256,7 +256,7 @@ class Door:
                 _log_decision(asked.bundle, decided)
                 await responder.receipt(decided.receipt)
                 if code in {Code.WRONG_EPOCH, Code.EXPIRED, Code.WRONG_AUDIENCE}:
-                    await responder.info(self._statements.info())
+                    await responder.info(self._statements.info(at=asked.submission.lock_id))
             case _:
                 _log_decision(asked.bundle, decided)
                 await responder.receipt(decided.receipt)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from firmware_protocol.constants import UNLOCK_TTL_S_MAX
 from firmware_protocol.signed import sign
 from firmware_protocol.statements import (
+    GATEWAY_LOCK_COUNT_MAX,
     REPORTED_AUTHORITY_COUNT_MAX,
     BugReport,
     CommandReceipt,
@@ -58,14 +59,18 @@ class Statements:
         """Return how much of the present can be proven now."""
         return tier_of(time=self._timekeeper.interval(), state=self._trust.fresh_state, suspect=self._suspicion.active)
 
-    def info(self, nonce: bytes = NO_NONCE) -> bytes:
-        """Return a signed GatewayInfo over the asker's nonce."""
+    def info(self, nonce: bytes = NO_NONCE, *, at: bytes | None = None) -> bytes:
+        """Return a signed GatewayInfo over the asker's nonce: of every lock, or for a phone of the one that it is `at`.
+
+        What a phone is told has to fit into a message of the link, and that of 64 locks does not.
+        """
         epoch = self._epochs.current
+        lock_ids = sorted(self._roll.lock_ids) if at is None else [at]
         now_s = epoch.now_s(self._clock.now().boottime_ms)
         info = GatewayInfo(
             nonce=nonce,
             gateway_id=self._identity.gateway_id,
-            locks=tuple(LockEpoch(lock_id, epoch.value, now_s) for lock_id in sorted(self._roll.lock_ids)),
+            locks=tuple(LockEpoch(lock_id, epoch.value, now_s) for lock_id in lock_ids[:GATEWAY_LOCK_COUNT_MAX]),
             state_seq=0 if self._trust.state is None else self._trust.state.seq,
             keyset_version=0 if self._trust.keyset is None else self._trust.keyset.version,
             tier=self.tier(),

@@ -157,7 +157,8 @@ class LinkSupervisor:
     @property
     def address(self) -> str | None:
         """Where the lock was last heard, or is said to be."""
-        return self._target.address if self._sighting is None else self._sighting.address
+        told = self._target.address or self._target.heard_at
+        return told if self._sighting is None else self._sighting.address
 
     @property
     def connected_to(self) -> str | None:

@@ -11,6 +11,7 @@ from firmware_protocol.chains import verify_keyset
 from firmware_protocol.constants import OWNER_EPOCH_STEP_MAX
 from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.orders import PairingOrder
+from firmware_protocol.statements import GATEWAY_LOCK_COUNT_MAX
 from firmware_protocol.vocabulary import Role
 from gatewayd.access.trust import newer_state, own_authority
 from gatewayd.journal.events import AuthorityUpdated
@@ -223,7 +224,11 @@ class _Intake:
         if self.paired not in {None, home.lock_id}:
             self.lines.append(f"{name}: left for its own pairing")
             return
-        held = next((each for each in locks.load_lock_homes(self.tx) if each.lock_id == home.lock_id), None)
+        homes = locks.load_lock_homes(self.tx)
+        held = next((each for each in homes if each.lock_id == home.lock_id), None)
+        if held is None and len(homes) >= GATEWAY_LOCK_COUNT_MAX:
+            self.findings.add(name, f"this gateway has {len(homes)} locks, as many as one serves: take another gateway")
+            return
         if held == home:
             self._kept(name)
             return

@@ -81,6 +81,8 @@ class MemoryWorld:
         self.store_path = folder / f"gateway-{seed}.sqlite"
         self.limits = limits or LimitSettings()
         self.machine_boot = "the first boot"
+        self.addresses: dict[bytes, str] = {}
+        """Where the configuration says that locks are."""
         self.disk = FaultyDisk(f"disk-{folder}-{seed}")
         self.mechanics = Mechanics(LoopScheduler(), motor_ms=MOTOR_MS)
         self.lock = self._lock()
@@ -198,6 +200,7 @@ class MemoryWorld:
             limits=self.limits,
             seal_to=self.seal_to,
             discovery_prefix=self.discovery_prefix,
+            addresses=self.addresses,
         )
         self._stop = asyncio.Event()
         return await open_house(seams, plan)

@@ -11,7 +11,7 @@ from firmware_protocol.constants import DOMAIN_PREFIX, LARGE_OBJECT_SIZE_MAX, OB
 from firmware_protocol.errors import LocalProtocolError, RemoteProtocolError
 from firmware_protocol.orders import DecommissionOrder
 from firmware_protocol.signed import open_signed, sign, sign_many
-from firmware_protocol.statements import AuthorityState, Conflict
+from firmware_protocol.statements import AuthorityState, Conflict, GatewayInfo
 from firmware_protocol.tokens import Grant, Keyset
 from firmware_protocol.vectors.examples import GRANT, PUBLIC, SIGNERS, VALUES, signed_example
 
@@ -70,8 +70,8 @@ def test_two_signatures_stand_in_the_order_of_their_keys() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_only_keyset_and_state_may_be_large(kind: type[SignedMap]) -> None:
-    size_max = LARGE_OBJECT_SIZE_MAX if kind in {Keyset, AuthorityState} else OBJECT_SIZE_MAX
+def test_only_keyset_info_and_state_may_be_large(kind: type[SignedMap]) -> None:
+    size_max = LARGE_OBJECT_SIZE_MAX if kind in {Keyset, GatewayInfo, AuthorityState} else OBJECT_SIZE_MAX
     assert size_max == kind.SIZE_MAX
 
 

@@ -63,7 +63,7 @@ def test_a_gateway_tells_of_up_to_16_locks(count: int) -> None:
 
 
 BAD_LOCKS: dict[str, object] = {
-    "17 locks": tuple((bytes(8), bytes(16), 0) for _ in range(GATEWAY_LOCK_COUNT_MAX + 1)),
+    "65 locks": tuple((bytes(8), bytes(16), 0) for _ in range(GATEWAY_LOCK_COUNT_MAX + 1)),
     "no second": ((bytes(8), bytes(16)),),
     "a fourth part": ((bytes(8), bytes(16), 0, 0),),
     "a short id": ((bytes(7), bytes(16), 0),),
