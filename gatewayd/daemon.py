@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 LOG_ID_SIZE: Final = 16
 BEAT_S: Final = 5.0
 """How often each part is asked for a sign of completed work, in seconds; more often where systemd is stricter."""
+STALL_MS_MAX: Final = 300_000
+"""A disk that hangs for less is no reason to start again, in milliseconds: a kernel gives a device up sooner."""
 
 _log = structlog.get_logger()
 
@@ -187,14 +189,22 @@ async def _live(house: House, manager: ServiceManager, watchdog: Watchdog) -> No
 
 async def beat(house: House, watchdog: Watchdog) -> None:
     """Feed the watchdog from completed work: a turn of the loop, and a transaction through the writer."""
+    clock, stalled_ms = house.base.seams.clock, None
     while True:
         await asyncio.sleep(min(BEAT_S, watchdog.feed_s))
         watchdog.beat("loop")
         try:
             await house.ledger.marks()
         except StoreError as error:
-            # A disk that fails is told and survived; only one that hangs is a reason to start again.
+            # A disk that fails is told and survived. One that hangs would hang the next start too, and that one could
+            # serve no emergency; only where it lasts may it be our own thread that hangs.
             _log.warning("store.unavailable", code=error.code)
+            now_ms = clock.now().monotonic_ms
+            stalled_ms = (stalled_ms or now_ms) if error.code == StoreCode.STALLED else None
+            if stalled_ms is not None and now_ms - stalled_ms >= STALL_MS_MAX:
+                continue
+        else:
+            stalled_ms = None
         watchdog.beat("store")
 
 

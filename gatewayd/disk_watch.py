@@ -22,6 +22,7 @@ TEXTS: Final = MappingProxyType(
         Health.FULL: "the disk is full: only emergency commands are carried out; make room",
         Health.READ_ONLY: "the disk is read-only: only emergency commands are carried out; check or replace the card",
         Health.FAILING: "the disk reports errors; replace the card",
+        Health.STALLED: "the disk did not answer for seconds: only emergencies were carried out; replace the card",
         Health.DAMAGED: "what the disk gives back is not what was written; replace the card",
     }
 )
@@ -41,12 +42,20 @@ class DiskWatch:
 
     async def run(self) -> None:
         """Run until cancelled."""
+        has_stalled = False
         if self._store.health is not Health.WRITABLE:
             self._store.health_changed.set()
         while True:
             await self._store.health_changed.wait()
             self._store.health_changed.clear()
             health = self._store.health
+            if health is Health.STALLED:  # nothing can be journaled now: people are told when it answers
+                _log.error("disk.stalled")
+                has_stalled = True
+                continue
+            if has_stalled:
+                await self._alerts.alert(f"disk.{Health.STALLED}", TEXTS[Health.STALLED])
+                has_stalled = False
             if (text := TEXTS.get(health)) is not None:
                 await self._alerts.alert(f"disk.{health}", text)
             else:

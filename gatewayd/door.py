@@ -22,9 +22,10 @@ from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.vocabulary import Bolt, Phase
 from gatewayd.access.freshness import Challenges, FreshnessFacts, within_ms
 from gatewayd.access.verdicts import Denied, Permitted
+from gatewayd.doubts import Doubts
 from gatewayd.journal.events import CommandOutcome
 from gatewayd.link.ports import BoltMove, MoveOutcome
-from gatewayd.reservation import Asked, Standing
+from gatewayd.reservation import Asked, Attempt, Standing
 from gatewayd.stopping import until_one_ends
 from gatewayd.store import commands
 from gatewayd.store.store import StoreError
@@ -52,6 +53,8 @@ SETTLE_RETRY_S: Final = 60.0
 """How often a store that does not answer is asked for open intents, and which link is a lock's now, in seconds."""
 LET_GO: Final = MoveOutcome(code=Code.LINK_DOWN, bolt=Bolt.UNKNOWN)
 """Of a lock that an installer has let go of since the command was decided: nothing was sent to it."""
+NEVER_ORDERED: Final = MoveOutcome(code=Code.STORE_UNAVAILABLE, bolt=Bolt.UNKNOWN)
+"""Of a command that was refused, and whose reservation the disk has kept after all."""
 
 _log = structlog.get_logger()
 
@@ -117,6 +120,10 @@ class Door:
         self._owed: asyncio.Queue[tuple[_Intent, int]] = asyncio.Queue()
         """Commands whose outcome their lock has not told, with the lock's number for them."""
         self._turns = Turns()
+        self.doubts = Doubts(recorder=recorder, conclude=self._conclude_never_ordered)
+        """Settled when the disk takes things again."""
+        self._numbers: dict[bytes, int] = {}
+        """By lock: the highest number that the disk has given out in this run."""
 
     async def __call__(self, submission: Submission, responder: Responder) -> None:
         """Tell the whole story of one command; returns when its last answer has been handed over."""
@@ -140,22 +147,36 @@ class Door:
         )
         decided = self._emergencies.recall(bundle)
         if decided is None:
+            doubts, attempt = self.doubts.take(bundle), Attempt(asked=asked)
             try:
-                decided = await self._recorder.run(lambda page: self._reservations.decide(page, asked))
+                decided = await self._recorder.run(partial(self._decide, attempt=attempt, doubts=doubts))
             except StoreError as error:
+                (doubt,) = doubts or (attempt,)  # where there is an earlier one, it is the one that may be kept
                 if not self._emergencies.serves(bundle, error):
+                    self.doubts.note(doubt)
                     await self._refuse_undurable(bundle, responder, error)
                     return
-                decided = await self._decide_without_disk(asked, error)
+                decided = await self._decide_without_disk(asked, error, doubt)
+            else:
+                self._note_number(bundle.command.lock_id, decided)
         if asked.paper is not None and isinstance(decided.verdict, Permitted) and not decided.without_disk:
             self._trust.note_kept(asked.paper)
         await self._answer(asked, decided, responder)
 
     def _command_seq_floor(self, lock_id: bytes) -> int:
         link = self._links.get(lock_id)
-        return max(0 if link is None else link.last_command_seq, self._emergencies.command_seqs.get(lock_id, 0))
+        heard = 0 if link is None else link.last_command_seq
+        return max(heard, self._numbers.get(lock_id, 0), self._emergencies.command_seqs.get(lock_id, 0))
 
-    async def _decide_without_disk(self, asked: Asked, error: StoreError) -> Decided:
+    def _note_number(self, lock_id: bytes, decided: Decided) -> None:
+        # A session may last for months, and what the lock said at its start is then old.
+        self._numbers[lock_id] = max(self._numbers.get(lock_id, 0), decided.command_seq or 0)
+
+    def _decide(self, page: Page, attempt: Attempt, doubts: tuple[Attempt, ...]) -> Decided:
+        self.doubts.settle(page, doubts)
+        return self._reservations.attempt(page, attempt)
+
+    async def _decide_without_disk(self, asked: Asked, error: StoreError, attempt: Attempt) -> Decided:
         """Decide an emergency although nothing can be kept: the lock will keep it, before it moves."""
         _log.error("store.unavailable", code=error.code, lock=asked.bundle.command.lock_id.hex())
         link = self._links.get(asked.bundle.command.lock_id)
@@ -163,7 +184,7 @@ class Door:
             # Only a lock that has said which command was its last can be told a number that it has not used.
             await link.wait_heard(within_ms(asked.bundle.command.freshness, asked.freshness))
         asked = replace(asked, command_seq_floor=self._command_seq_floor(asked.bundle.command.lock_id))
-        return await self._emergencies.decide(asked, error)
+        return await self._emergencies.decide(asked, error, attempt=attempt)
 
     async def settle(self) -> NoReturn:
         """Close the intents that are left open, by an earlier run or by a lock that could not be asked, for ever.
@@ -305,6 +326,9 @@ class Door:
         if not outcome.code.may_have_executed:
             commands.give_back_use(page.tx, intent.kid, intent.command_id)
         return receipt
+
+    def _conclude_never_ordered(self, page: Page, seen: SeenCommand) -> None:
+        self._conclude(page, intent=_Intent.of(seen), outcome=NEVER_ORDERED, late=True)
 
     def _outcome_receipt(
         self, time: TimeInterval, intent: _Intent, outcome: MoveOutcome, journal_index: int | None

@@ -36,16 +36,19 @@ if TYPE_CHECKING:
     from gatewayd.access.verdicts import Verdict
     from gatewayd.journal.events import CommandOutcome
     from gatewayd.recorder import Page, Recorder
-    from gatewayd.reservation import Asked, Premises
+    from gatewayd.reservation import Asked, Attempt, Premises
     from gatewayd.statements import Statements
     from gatewayd.store.store import Store, Transaction
     from gatewayd.timekeeper import TimeKeeper
     from gatewayd.timekeeping import Clock, TimeInterval
 
-DISK_GONE: Final = frozenset({StoreCode.FULL, StoreCode.READ_ONLY, StoreCode.IO, StoreCode.DAMAGED})
+DISK_GONE: Final = frozenset({StoreCode.FULL, StoreCode.READ_ONLY, StoreCode.IO, StoreCode.DAMAGED, StoreCode.STALLED})
 """Faults that no second try mends soon."""
 CLOSED_MS: Final = 0
 """CLOCK_BOOTTIME has passed it: of an alarm that is over."""
+UNHEARD_COUNT_MAX: Final = 1_024
+"""Numbers left out where the disk's count cannot be read: what earlier runs gave out and no lock has heard of, and what
+the transaction that hangs gives out. A number that two commands had would tell of one what became of the other."""
 RESCUE_COUNT_MAX: Final = 256
 """Most decisions remembered: as many ids as the lock refuses."""
 
@@ -59,6 +62,8 @@ class Rescue:
     receipt: bytes
     """The newest one."""
     command_seq: int | None
+    attempt: Attempt | None = None
+    """The reservation that failed before, and may have been kept all the same."""
     outcome: CommandOutcome | None = None
 
 
@@ -85,6 +90,8 @@ class Emergencies:
         self._recorder = recorder
         self._unreadable = unreadable
         self._is_blind = False
+        self._leapt: set[bytes] = set()
+        """Locks whose numbers have been carried beyond `UNHEARD_COUNT_MAX` in this blindness."""
         self._rescues: dict[tuple[bytes, bytes], Rescue] = {}
         self._uses: dict[bytes, Uses] = {}
         self._buckets: dict[str, int] = {}
@@ -130,8 +137,8 @@ class Emergencies:
             return None
         return Decided(verdict=Repeated(receipt=rescue.receipt), receipt=rescue.receipt)
 
-    async def decide(self, asked: Asked, error: StoreError) -> Decided:
-        """Return the verdict without writing anything; `error` is why nothing could be kept."""
+    async def decide(self, asked: Asked, error: StoreError, *, attempt: Attempt | None = None) -> Decided:
+        """Return the verdict without writing anything; `error` is why nothing could be kept of the `attempt`."""
         stored = await self._read(asked)
         if stored is not None and error.code not in {StoreCode.FULL, StoreCode.READ_ONLY}:
             # What failed half-way may have left this very command behind as decided. The lock knows better.
@@ -139,8 +146,7 @@ class Emergencies:
         time = self._timekeeper.interval()
         if stored is None:
             asked = await self._note_blindness(asked)
-            stored = self._blind_facts(asked, time), 0
-        facts, stored_seq = stored
+        facts, stored_seq = stored or (self._blind_facts(asked, time), 0)
         facts = self._with_rescues(asked, replace(facts, time=time))
         verdict = decide(asked.bundle, facts)
         if isinstance(verdict, Repeated):
@@ -149,11 +155,16 @@ class Emergencies:
         command_seq = None
         if isinstance(verdict, Permitted):
             command_seq = max(asked.command_seq_floor, stored_seq, self.command_seqs.get(lock_id, 0)) + 1
+            if stored is None and lock_id not in self._leapt:
+                command_seq += UNHEARD_COUNT_MAX
+                self._leapt.add(lock_id)
             self.command_seqs[lock_id] = command_seq
             self._buckets |= verdict.buckets
             if verdict.use is not None:
                 self._uses[asked.bundle.proof.grant.cti] = verdict.use.after
-        return self._note(asked, verdict, time, command_seq)
+        return self._note(
+            Rescue(asked=asked, verdict=verdict, receipt=b"", command_seq=command_seq, attempt=attempt), time
+        )
 
     def conclude(self, asked: Asked, outcome: CommandOutcome, receipt: bytes) -> None:
         """Remember how it went."""
@@ -203,6 +214,7 @@ class Emergencies:
         if self._is_blind:
             return asked
         self._is_blind = True
+        self._leapt.clear()
         epoch = await self._unreadable()
         return replace(asked, freshness=replace(asked.freshness, epoch=epoch, challenge_learned_ms=None))
 
@@ -243,15 +255,14 @@ class Emergencies:
         until_ms = None if alarm_ref is None else self._alarms.get((lock_id, alarm_ref))
         return facts.alarm_open if until_ms is None else facts.freshness.boottime_ms < until_ms
 
-    def _note(self, asked: Asked, verdict: Verdict, time: TimeInterval, command_seq: int | None) -> Decided:
-        code = verdict.code if isinstance(verdict, Denied) else Code.PERMITTED
-        bundle = asked.bundle
+    def _note(self, rescue: Rescue, time: TimeInterval) -> Decided:
+        verdict, bundle = rescue.verdict, rescue.asked.bundle
         receipt = self._statements.receipt(
             time=time,
             lock_id=bundle.command.lock_id,
             command_sha256=bundle.command_sha256,
             phase=Phase.DECIDED,
-            code=code,
+            code=_code(verdict),
             journal_index=None,
             retry_after_s=verdict.retry_after_s if isinstance(verdict, Denied) else None,
         )
@@ -259,8 +270,12 @@ class Emergencies:
         if key not in self._rescues:  # the row of the first bytes under an id stands
             while len(self._rescues) >= RESCUE_COUNT_MAX:
                 del self._rescues[next(iter(self._rescues))]
-            self._rescues[key] = Rescue(asked=asked, verdict=verdict, receipt=receipt, command_seq=command_seq)
-        return Decided(verdict=verdict, receipt=receipt, command_seq=command_seq, without_disk=True)
+            self._rescues[key] = replace(rescue, receipt=receipt)
+        return Decided(verdict=verdict, receipt=receipt, command_seq=rescue.command_seq, without_disk=True)
+
+
+def _code(verdict: Verdict) -> Code:
+    return verdict.code if isinstance(verdict, Denied) else Code.PERMITTED
 
 
 def _fuller(stored: Mapping[str, int], held: Mapping[str, int]) -> dict[str, int]:
@@ -274,9 +289,19 @@ def _hand_over(page: Page, rescues: tuple[Rescue, ...], command_seqs: Mapping[by
         index = note_events(page, rescue.asked, rescue.verdict)
         if rescue.outcome is not None:
             page.append(rescue.outcome)
-        bundle = rescue.asked.bundle
-        if commands.find_seen(page.tx, bundle.signer_kid, bundle.command.command_id) is None:
-            code = rescue.verdict.code if isinstance(rescue.verdict, Denied) else Code.PERMITTED
-            commands.reserve(page.tx, seen_command(page, rescue.asked, rescue.receipt, code, index))
+        _keep_row(page, rescue, index)
     for lock_id, command_seq in command_seqs.items():
         locks.raise_command_seq(page.tx, lock_id, command_seq)
+
+
+def _keep_row(page: Page, rescue: Rescue, index: int) -> None:
+    """Keep what makes the command act at most once; what its failed reservation has left behind says the same then."""
+    bundle, code = rescue.asked.bundle, _code(rescue.verdict)
+    kid, command_id = bundle.signer_kid, bundle.command.command_id
+    seen = commands.find_seen(page.tx, kid, command_id)
+    if seen is None:
+        commands.reserve(page.tx, seen_command(page, rescue.asked, rescue.receipt, code, index))
+    elif rescue.attempt is not None and rescue.attempt.is_row(seen):
+        commands.record_receipt(page.tx, kid, command_id, rescue.receipt, code.wire, closed=True)
+        if rescue.outcome is None or not Code.from_dotted(rescue.outcome.code).may_have_executed:
+            commands.give_back_use(page.tx, kid, command_id)

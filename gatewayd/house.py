@@ -340,7 +340,11 @@ class House:
         )
 
     def _disk_watch(self) -> DiskWatch:
-        return DiskWatch(store=self.base.seams.store, alerts=self.alerts, mended=self.emergencies.hand_over)
+        return DiskWatch(store=self.base.seams.store, alerts=self.alerts, mended=self._note_mended)
+
+    async def _note_mended(self) -> None:
+        await self.emergencies.hand_over()
+        await self.door.doubts.settle_all()
 
     async def _finish(self) -> None:
         try:

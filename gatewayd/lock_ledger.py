@@ -116,7 +116,13 @@ class LockLedger:
         def work(page: Page) -> None:
             held = locks.load_log_position(page.tx, lock_id)
             previous = (held or after.start(after.log_id)).head
+            # A disk that failed, or did not answer in time, may have kept the batch that is now given to it once more.
+            held_seq = held.seq if held is not None and held.log_id == after.log_id else 0
+            if held_seq >= after.seq:
+                return
             for entry in entries:
+                if entry.record.seq <= held_seq:
+                    continue
                 index = page.append(_recorded(lock_id, after.log_id, entry, previous))
                 previous = chain(previous, entry.raw)
                 locks.note_lock_record(page.tx, lock_id, after.log_id, entry.record.seq, index)

@@ -88,6 +88,27 @@ class Decided:
     """An emergency's: it is not durable here but in the lock, before it moves."""
 
 
+@dataclass(slots=True, kw_only=True)
+class Attempt:
+    """One try to make a decision durable. The writer's thread notes what it decided; the loop reads it afterwards.
+
+    Of a disk that has failed, or has not answered in time, nobody knows whether it has kept what it was given.
+    """
+
+    asked: Asked
+    decided: Decided | None = None
+    """What its transaction would make durable; None where it was never run, or not yet."""
+
+    def is_row(self, seen: SeenCommand) -> bool:
+        """Tell whether a command's row is the permission that this very transaction gave: no number is given twice."""
+        decided = self.decided
+        return (
+            decided is not None
+            and decided.command_seq is not None
+            and (seen.command_seq, seen.command_sha256) == (decided.command_seq, self.asked.bundle.command_sha256)
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Premises:
     """What is settled for this home, whoever asks."""
@@ -103,6 +124,11 @@ class Reservations:
     def __init__(self, *, premises: Premises, statements: Statements) -> None:
         self._premises = premises
         self._statements = statements
+
+    def attempt(self, page: Page, attempt: Attempt) -> Decided:
+        """Decide, and note the decision beside the page's transaction."""
+        attempt.decided = self.decide(page, attempt.asked)
+        return attempt.decided
 
     def decide(self, page: Page, asked: Asked) -> Decided:
         """Return the verdict, with everything that it changes written in the page's transaction."""

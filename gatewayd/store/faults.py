@@ -25,6 +25,8 @@ class StoreCode(StrEnum):
     """A newer gatewayd wrote it; this one would not understand it."""
     IO = "store.io"
     """The disk failed; whether the transaction was kept is not known."""
+    STALLED = "store.stalled"
+    """The disk has not answered in time; what it was given before may still be kept, what comes now is not."""
     ABSENT = "store.absent"
     """There is no file."""
     EXISTS = "store.exists"

@@ -30,6 +30,9 @@ T = TypeVar("T")
 
 BATCH_COUNT_MAX: Final = 128
 """Most works in one transaction: the first of them waits for the last."""
+STALL_S: Final = 10.0
+"""So long the disk may take for one transaction, in seconds, before nobody waits for it any longer. A card may be busy
+for half a second with one write (SD Physical Layer 4.6.2.2), and at a door somebody waits for an answer (ADR 45)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ class Store:
         self._batch: list[_Queued] = []
         """What the writer has at the moment."""
         self._writing = False
+        self._patience: asyncio.TimerHandle | None = None
+        """Ends the waiting for the batch that the writer has."""
         self._idle: asyncio.Future[None] | None = None
         """Awaited by a closing that has to wait for the last transaction."""
         self._closing: asyncio.Future[StoreError | None] | None = None
@@ -115,10 +120,13 @@ class Store:
         runs on the writer's thread. Cancelled before it has begun it never runs; after that it may be kept.
 
         Raises:
-            StoreError: nothing of it was kept; with IO that is not known; with FULL and READ_ONLY reading works.
+            StoreError: nothing of it was kept; with IO and STALLED that is not known; with FULL and READ_ONLY reading
+                works; with STALLED nothing does until the disk has answered.
         """
         if self._closing is not None:
             raise StoreError(StoreCode.CLOSED, f"{self.path}: closed")
+        if self.health is Health.STALLED:
+            raise self._stalled()
         loop = asyncio.get_running_loop()
         queued = _Queued(work, loop.create_future())
         self._queue.append(queued)
@@ -171,6 +179,7 @@ class Store:
         self._batch = batch
         works = [each.work for each in batch]
         writing = self._executor.submit(self._writer.run_batch, works)
+        self._patience = loop.call_later(STALL_S, self._stall)
         writing.add_done_callback(partial(self._hand_back, loop, batch))
 
     def _hand_back(self, loop: asyncio.AbstractEventLoop, batch: list[_Queued], writing: Future[list[Outcome]]) -> None:
@@ -178,6 +187,9 @@ class Store:
         loop.call_soon_threadsafe(self._settle, loop, batch, writing)
 
     def _settle(self, loop: asyncio.AbstractEventLoop, batch: list[_Queued], writing: Future[list[Outcome]]) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
         try:
             for queued, outcome in zip(batch, _outcomes(writing, len(batch)), strict=True):
                 if not queued.done.done():
@@ -189,13 +201,27 @@ class Store:
         except Exception as error:  # noqa: BLE001 - for want of memory, say
             self._give_up(error)
 
+    def _stall(self) -> None:
+        """Wait no longer: what the writer has may yet be kept, what stands behind it never runs."""
+        self._patience = None
+        self.health = Health.STALLED
+        self.health_changed.set()
+        self._drop_all(self._stalled())
+
+    def _stalled(self) -> StoreError:
+        return StoreError(StoreCode.STALLED, f"{self.path}: the disk does not answer")
+
     def _give_up(self, error: Exception) -> None:
+        self._drop_all(StoreError(StoreCode.IO, f"{self.path}: {type(error).__name__}"))
+        self.health = self._writer.health
+        self._rest()
+
+    def _drop_all(self, error: StoreError) -> None:
         """Tell everybody who waits: a work that nobody ever answers would stand still with the whole house."""
         waiting, self._batch, self._queue = [*self._batch, *self._queue], [], []
         for queued in waiting:
             if not queued.done.done():
-                queued.done.set_result(Dropped(StoreError(StoreCode.IO, f"{self.path}: {type(error).__name__}")))
-        self._rest()
+                queued.done.set_result(Dropped(error))
 
     def _rest(self) -> None:
         self._writing = False

@@ -28,6 +28,8 @@ class Health(StrEnum):
     """Nothing can be kept; a file system is mounted so after an error. What is there can be read."""
     FAILING = "failing"
     """It reports errors; each transaction is tried again on a new connection."""
+    STALLED = "stalled"
+    """It has not answered for seconds, and has said of nothing since that it failed."""
     DAMAGED = "damaged"
     """What was read is not what was written."""
 

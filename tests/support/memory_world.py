@@ -40,6 +40,7 @@ from simulator.office import Holder, Office, unlock_at_door, unlock_over_mqtt, u
 from simulator.phone import Phone, verify_door
 from simulator.seams import LoopScheduler
 from tests.support.faulty_disk import FaultyDisk
+from tests.support.hanging_executor import HangingExecutor
 from tests.support.inline_executor import InlineExecutor
 from tests.support.manual_clock import ManualClock
 from tests.support.memory_broker import MemoryBroker
@@ -84,6 +85,7 @@ class MemoryWorld:
         self.addresses: dict[bytes, str] = {}
         """Where the configuration says that locks are."""
         self.disk = FaultyDisk(f"disk-{folder}-{seed}")
+        self.executor = HangingExecutor()
         self.mechanics = Mechanics(LoopScheduler(), motor_ms=MOTOR_MS)
         self.lock = self._lock()
         self.radio = MemoryRadio(self.lock, self.random)
@@ -184,7 +186,7 @@ class MemoryWorld:
             await house.run(self._stop)
 
     async def _open(self) -> House:
-        self._store = Store.open(self.store_path, executor=InlineExecutor(), vfs=self.disk.name)
+        self._store = Store.open(self.store_path, executor=self.executor, vfs=self.disk.name)
         seams = Seams(
             store=self._store,
             radio=self.gateway_radio(),
