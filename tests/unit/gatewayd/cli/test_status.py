@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,12 @@ from gatewayd.control.messages import (
     StatusDocument,
 )
 from gatewayd.control.server import ControlServer
+from gatewayd.store.faults import StoreCode, StoreError
 from tests.support.control_bench import STATUS, FixedStatus, NoLog
 from tests.support.gateway_folder import GatewayFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -141,18 +144,94 @@ def test_a_stopped_daemon_exits_1_and_says_where_it_was_looked_for(
     assert "is gatewayd running?" in told.err
 
 
-async def test_watching_shows_it_again_until_the_daemon_goes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+class Elsewhere:
+    """A daemon's socket in a thread of its own, because the command that watches it blocks."""
+
+    def __init__(self, path: Path) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self.source = FixedStatus()
+        self._server = ControlServer(path, status=self.source, journal=NoLog())
+
+    def starts(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._server.open(), self._loop).result()
+
+    def stops(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._server.close(), self._loop).result()
+
+    def close(self) -> None:
+        self.stops()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Elsewhere]:
+    elsewhere = Elsewhere(tmp_path / "control.sock")
+    elsewhere.starts()
+    yield elsewhere
+    elsewhere.close()
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def nothing() -> None:
+    pass
+
+
+def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: list[Callable[[], None]], *options: str) -> int:
+    """Watch; what is to happen between two looks, in order, in place of the time that passes."""
+    acts = iter(between)
+
+    async def passes(_seconds: float) -> None:
+        next(acts)()
+
+    monkeypatch.setattr(status, "wait", passes)
+    return main(["status", "--socket", str(tmp_path / "control.sock"), "--watch", *options])
+
+
+def test_watching_outlives_a_restart_of_the_daemon_and_shows_no_old_state_meanwhile(
+    daemon: Elsewhere, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status, "WATCH_S", 0.01)
-    source = FixedStatus()
-    server = ControlServer(tmp_path / "control.sock", status=source, journal=NoLog())
-    await server.open()
-    watching = asyncio.create_task(
-        asyncio.to_thread(main, ["status", "--socket", str(tmp_path / "control.sock"), "--watch"])
-    )
-    while source.count < 3:
-        await asyncio.sleep(0)
-    await server.close()
-    assert await watching == exits.FAILED
-    assert capsys.readouterr().out.count("tier                  fresh") >= 2
+    shown: list[str] = []
+
+    def note() -> None:
+        shown.append("".join(capsys.readouterr()))
+
+    def goes() -> None:
+        note()
+        daemon.stops()
+
+    def comes() -> None:
+        note()
+        daemon.starts()
+
+    assert watch(tmp_path, monkeypatch, [goes, note, comes, interrupt]) == exits.OK
+    note()
+    assert ["tier" in each for each in shown] == [True, False, False, True]
+    assert all(each.startswith("\x1b[2J") for each in shown)
+    assert shown[1].splitlines()[-1].startswith(f"gatewayd: not running, waiting: {tmp_path}/control.sock")
+
+
+def test_watching_what_never_came_exits_1(
+    daemon: Elsewhere, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon.stops()
+    assert watch(tmp_path, monkeypatch, [nothing, nothing, interrupt], "--json") == exits.FAILED
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("not running, waiting") == 1
+
+
+def test_watching_ends_where_waiting_does_not_help(
+    daemon: Elsewhere, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks() -> None:
+        daemon.source.error = StoreError(StoreCode.DAMAGED, "the store")
+
+    assert watch(tmp_path, monkeypatch, [breaks]) == exits.FAILED
+    assert capsys.readouterr().err == "gatewayd: the store (store.damaged)\n"
