@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 from firmware_protocol.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
 from firmware_protocol.codes import Code
 from firmware_protocol.errors import RemoteProtocolError
+from firmware_protocol.merkle import TREE_SIZE_MAX
 
 if TYPE_CHECKING:
     from nacl.signing import SigningKey
@@ -51,11 +52,12 @@ class ErasedEntry:
         """Return what the gateway with the key `public` (32 bytes) has signed about an entry of the log `origin`.
 
         Raises:
-            RemoteProtocolError: BAD_SIGNATURE or MALFORMED, as `verify_checkpoint`; MALFORMED, another extension.
+            RemoteProtocolError: BAD_SIGNATURE or MALFORMED, as `verify_checkpoint`; MALFORMED, another extension or a
+                number that no log reaches.
         """
         note = verify_checkpoint(data, name=_name(origin), public=public)
         accounted = _ACCOUNTED.fullmatch("\n".join(note.extensions))
-        if accounted is None:
+        if accounted is None or int(accounted[1]) > TREE_SIZE_MAX:
             raise RemoteProtocolError(Code.MALFORMED, "an erased entry that does not say how it is accounted for")
         return cls(origin=origin, index=note.size, leaf_hash=note.root, accounted_size=int(accounted[1]))
 

@@ -1,9 +1,10 @@
-"""Vectors of checkpoints and receipts: what log and cosigner sign, and what is not that (docs/protocol.md §13)."""
+"""Vectors of checkpoints, receipts and erased entries: what is signed, and what is not that (docs/protocol.md §13)."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from firmware_protocol.checkpoint import (
@@ -21,7 +22,9 @@ from firmware_protocol.checkpoint import (
 )
 from firmware_protocol.codes import Code
 from firmware_protocol.cose import kid_of
+from firmware_protocol.erased import ErasedEntry
 from firmware_protocol.errors import RemoteProtocolError
+from firmware_protocol.merkle import TREE_SIZE_MAX
 from firmware_protocol.vectors.case import Case, document
 from firmware_protocol.vectors.examples import GATEWAY_ID, LOG_ID, NOW_S, PUBLIC, SIGNERS
 from firmware_protocol.vectors.tally import Tally
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 KIND: Final = "notes"
 CHECKPOINT: Final = "checkpoint"
 RECEIPT: Final = "receipt"
+ERASED: Final = "erased"
 _ORIGIN: Final = origin_of(GATEWAY_ID.hex(), LOG_ID.hex())
 _COSIGNER: Final = f"carelock/receipt/{kid_of(PUBLIC['receipt']).hex()}"
 _ROOT: Final = hashlib.sha256(b"root").digest()
@@ -43,12 +47,14 @@ def documents() -> Iterator[tuple[str, Case]]:
     about = (
         "`log` is the gateway's journal, by its key name (which is the origin too) and its public key; `cosigner` is "
         "the central log. `as` says whose statement `note` is taken for: a `checkpoint` must be signed by the log, a "
-        "`receipt` by the cosigner. Good: `origin`, `size`, `root` and, of a receipt, `time_s` are what was stated. "
+        "`receipt` by the cosigner, an `erased` entry by the log under its name and `/erased`. Good: `origin`, `size`, "
+        "`root` and, of a receipt, `time_s` are what was stated; of an erased entry `origin`, `index`, `leaf_hash` and "
+        "`accounted_size`. "
         "Signatures by other keys are no business of the reader. The notes are UTF-8 in hex."
     )
     log = {"name": _ORIGIN, "public_key": PUBLIC["gateway"].hex()}
     cosigner = {"name": _COSIGNER, "public_key": PUBLIC["receipt"].hex()}
-    cases = [*_good(), *_bad_checkpoints(), *_bad_receipts(), *_bad_notes()]
+    cases = [*_good(), *_bad_checkpoints(), *_bad_receipts(), *_erased(), *_bad_notes()]
     yield "notes", document(KIND, "13", about, log=log, cosigner=cosigner, cases=cases)
 
 
@@ -56,24 +62,47 @@ def judge(given: Case) -> Tally:
     """Take every note for what its case says."""
     tally = Tally()
     for case in given["cases"]:
-        expected = tuple(case.get(name) for name in ("error", "origin", "size", "root", "time_s"))
-        tally.judge(case["name"], is_right=_stated(case, given) == expected)
+        expected = {name: value for name, value in case.items() if name not in {"name", "as", "note"}}
+        tally.judge(case["name"], is_right=_verdict(case, given) == expected)
     return tally
 
 
-def _stated(case: Case, given: Case) -> tuple[str | int | None, ...]:
-    note, signer = bytes.fromhex(case["note"]), given["log" if case["as"] == CHECKPOINT else "cosigner"]
-    name, public = signer["name"], bytes.fromhex(signer["public_key"])
-    time_s = None
+def _verdict(case: Case, given: Case) -> Case:
+    signer = given["cosigner" if case["as"] == RECEIPT else "log"]
+    name, public, note = signer["name"], bytes.fromhex(signer["public_key"]), bytes.fromhex(case["note"])
     try:
-        if case["as"] == CHECKPOINT:
-            checkpoint = verify_checkpoint(note, name=name, public=public)
-        else:
-            cosignature = verify_cosignature(note, name=name, public=public)
-            checkpoint, time_s = cosignature.checkpoint, cosignature.time_s
+        return {"error": None} | _READERS[case["as"]](note, name, public)
     except RemoteProtocolError as error:
-        return error.code.name, None, None, None, None
-    return None, checkpoint.origin, checkpoint.size, checkpoint.root.hex(), time_s
+        return {"error": error.code.name}
+
+
+def _of_checkpoint(stated: Checkpoint) -> Case:
+    return {"origin": stated.origin, "size": stated.size, "root": stated.root.hex()}
+
+
+def _read_checkpoint(note: bytes, name: str, public: bytes) -> Case:
+    return _of_checkpoint(verify_checkpoint(note, name=name, public=public))
+
+
+def _read_receipt(note: bytes, name: str, public: bytes) -> Case:
+    stated = verify_cosignature(note, name=name, public=public)
+    return _of_checkpoint(stated.checkpoint) | {"time_s": stated.time_s}
+
+
+def _read_erased(note: bytes, name: str, public: bytes) -> Case:
+    return _of_erased(ErasedEntry.verify(note, origin=name, public=public))
+
+
+def _of_erased(stated: ErasedEntry) -> Case:
+    return {
+        "origin": stated.origin,
+        "index": stated.index,
+        "leaf_hash": stated.leaf_hash.hex(),
+        "accounted_size": stated.accounted_size,
+    }
+
+
+_READERS: Final = {CHECKPOINT: _read_checkpoint, RECEIPT: _read_receipt, ERASED: _read_erased}
 
 
 def _case(name: str, kind: str, note: bytes, error: Code | None) -> Case:
@@ -172,6 +201,37 @@ def _bad_receipts() -> Iterator[Case]:
         yield _case(f"receipt: {name}", RECEIPT, made, Code.BAD_SIGNATURE)
     yield _case("receipt: twice by the cosigner", RECEIPT, good + cosigned, Code.MALFORMED)
     yield _case("receipt: a time of 2^63", RECEIPT, late, Code.MALFORMED)
+
+
+def _erased() -> Iterator[Case]:
+    entry = ErasedEntry(origin=_ORIGIN, index=_SIZE, leaf_hash=_ROOT, accounted_size=_SIZE + 3)
+    name, key = f"{_ORIGIN}/erased", SIGNERS["gateway"]
+    good = entry.sign(key)
+    of_all = ErasedEntry(origin=_ORIGIN, index=0, leaf_hash=_ROOT, accounted_size=TREE_SIZE_MAX)
+    yield _case("an erased entry", ERASED, good, None) | _of_erased(entry)
+    yield _case("the first entry, erased, of the longest log", ERASED, of_all.sign(key), None) | _of_erased(of_all)
+
+    def body(*extensions: str) -> bytes:
+        return _body(origin=name) + b"".join(f"{line}\n".encode() for line in extensions)
+
+    bad_signature = {
+        "by the broker on the way": _signed(body("accounted 83"), signer="device", name=name),
+        "of the gateway's earlier log": replace(entry, origin=origin_of(GATEWAY_ID.hex(), "a1" * 16)).sign(key),
+        "a checkpoint with the same lines": _checkpoint(extensions=("accounted 83",)),
+        "a hash that was changed after signing": good.replace(b"\n80\n", b"\n81\n"),
+    }
+    malformed = {
+        "not accounted for": body(),
+        "accounted for twice": body("accounted 83", "accounted 84"),
+        "accounted for up to a number with a leading zero": body("accounted 083"),
+        "accounted for up to less than nothing": body("accounted -1"),
+        "accounted for up to 2^63": body(f"accounted {2**63}"),
+    }
+    for title, note in bad_signature.items():
+        yield _case(f"erased entry: {title}", ERASED, note, Code.BAD_SIGNATURE)
+    for title, text in malformed.items():
+        yield _case(f"erased entry: {title}", ERASED, _signed(text, name=name), Code.MALFORMED)
+    yield _case("checkpoint: an erased entry", CHECKPOINT, good, Code.BAD_SIGNATURE)
 
 
 def _bad_notes() -> Iterator[Case]:

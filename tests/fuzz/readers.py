@@ -23,6 +23,7 @@ from firmware_protocol.constants import (
 )
 from firmware_protocol.courier import CourierDesk
 from firmware_protocol.directions import FROM_GATEWAY, FROM_LOCK
+from firmware_protocol.erased import ErasedEntry
 from firmware_protocol.errands import Courier
 from firmware_protocol.errors import RemoteProtocolError
 from firmware_protocol.fragments import Fragmenter, FragmentKind, Message, Reassembler
@@ -214,30 +215,30 @@ _NOTES: Final = vectors("notes")
 
 def _texts_by(signer: str, verify: Callable[..., object], note: bytes) -> set[bytes]:
     """Return the text of `note` where this signer's key is under it."""
+    name, public = _NOTES[signer]["name"], bytes.fromhex(_NOTES[signer]["public_key"])
     try:
-        verify(note, name=_NOTES[signer]["name"], public=bytes.fromhex(_NOTES[signer]["public_key"]))
+        verify(note, name, public)
     except RemoteProtocolError:
         return set()
     return {checkpoint.parse_note(note).text}
 
 
-_SIGNERS: Final[tuple[tuple[str, Callable[..., object]], ...]] = (
-    ("log", checkpoint.verify_checkpoint),
-    ("cosigner", checkpoint.verify_cosignature),
+_STATEMENTS: Final[tuple[tuple[str, Callable[..., object]], ...]] = (
+    ("log", lambda note, name, public: checkpoint.verify_checkpoint(note, name=name, public=public)),
+    ("cosigner", lambda note, name, public: checkpoint.verify_cosignature(note, name=name, public=public)),
+    ("log", lambda note, name, public: ErasedEntry.verify(note, origin=name, public=public)),
 )
-_TEXTS: Final = {
-    signer: {text for case in _NOTES["cases"] for text in _texts_by(signer, verify, bytes.fromhex(case["note"]))}
-    for signer, verify in _SIGNERS
-}
+_TEXTS: Final = [
+    {text for case in _NOTES["cases"] for text in _texts_by(signer, verify, bytes.fromhex(case["note"]))}
+    for signer, verify in _STATEMENTS
+]
 
 
 def _note(data: bytes) -> None:
     """Signatures of others may come and go; the text under this signer's may not change."""
     checkpoint.parse_note(data)
-    for signer, verify in _SIGNERS:
-        require(
-            _texts_by(signer, verify, data) <= _TEXTS[signer], f"a note was believed that the {signer} never signed"
-        )
+    for (signer, verify), texts in zip(_STATEMENTS, _TEXTS, strict=True):
+        require(_texts_by(signer, verify, data) <= texts, f"a note was believed that the {signer} never signed")
 
 
 _LOG_ID: Final = bytes.fromhex(vectors("log")["log_id"])

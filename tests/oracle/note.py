@@ -47,6 +47,18 @@ def stated(
     return body["origin"].decode(), int(body["size"]), base64.b64decode(body["root"]), time_s
 
 
+ACCOUNTED = re.compile(rb"(?P<body>(?:[^\n]+\n){3})accounted (?P<size>0|[1-9][0-9]{0,18})\n")
+
+
+def erased(note: bytes, *, origin: str, public: bytes) -> tuple[int, bytes, int]:
+    """Return index, leaf hash and how far it is accounted for, of an entry of this log whose words were erased."""
+    _, index, leaf_hash, _ = stated(note, name=f"{origin}/erased", public=public, cosigned=False)
+    taken = ACCOUNTED.fullmatch(note.partition(b"\n\n")[0] + b"\n")
+    if taken is None or int(taken["size"]) >= 2**63:
+        raise NotANoteError("MALFORMED")
+    return index, leaf_hash, int(taken["size"])
+
+
 def _is_text(note: bytes) -> bool:
     try:
         return CONTROLS.search(note.decode()) is None

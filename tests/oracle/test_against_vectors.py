@@ -156,12 +156,29 @@ def verdict_of_note(case: dict[str, Any], signer: dict[str, str]) -> dict[str, A
     )
 
 
-def test_every_checkpoint_and_receipt_states_the_same() -> None:
+def verdict_of_erased(case: dict[str, Any], log: dict[str, str]) -> dict[str, Any]:
+    try:
+        index, leaf_hash, accounted_size = note.erased(
+            hex_of(case, "note"), origin=log["name"], public=bytes.fromhex(log["public_key"])
+        )
+    except note.NotANoteError as refusal:
+        return {"error": str(refusal)}
+    return {
+        "error": None,
+        "origin": log["name"],
+        "index": index,
+        "leaf_hash": leaf_hash.hex(),
+        "accounted_size": accounted_size,
+    }
+
+
+def test_every_checkpoint_receipt_and_erased_entry_states_the_same() -> None:
     document = DOCUMENTS["notes"]
     for case in document["cases"]:
-        signer = document["log" if case["as"] == "checkpoint" else "cosigner"]
         expected = {name: value for name, value in case.items() if name not in {"name", "as", "note"}}
-        assert verdict_of_note(case, signer) == expected, case["name"]
+        signer = document["cosigner" if case["as"] == "receipt" else "log"]
+        verdict = verdict_of_erased if case["as"] == "erased" else verdict_of_note
+        assert verdict(case, signer) == expected, case["name"]
 
 
 def test_a_visit_says_the_very_bytes_of_the_vectors() -> None:

@@ -50,8 +50,15 @@ def test_attack_neither_passes_as_the_other_a_checkpoint_and_an_erased_entry() -
 
 @pytest.mark.parametrize(
     "extensions",
-    [(), ("accounted 019",), ("accounted -1",), ("accounted 19", "accounted 20"), ("accounted 1" + "0" * 19,)],
-    ids=["none", "leading zero", "negative", "twice", "too long"],
+    [
+        (),
+        ("accounted 019",),
+        ("accounted -1",),
+        ("accounted 19", "accounted 20"),
+        ("accounted 1" + "0" * 19,),
+        (f"accounted {2**63}",),
+    ],
+    ids=["none", "leading zero", "negative", "twice", "too long", "more than a log holds"],
 )
 def test_a_note_that_does_not_say_how_it_is_accounted_for_is_malformed(extensions: tuple[str, ...]) -> None:
     name = f"{ORIGIN}/erased"
