@@ -15,6 +15,7 @@ from simulator.office import unlock_over_mqtt
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.memory_world import MemoryWorld
 from tests.support.virtual_loop import run_virtual
+from tests.support.waits import until_ready
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,12 +43,6 @@ async def operator_bundle(world: MemoryWorld, alarm_ref: bytes, action: Action =
         alarm_ref=alarm_ref,
         action=action,
     )
-
-
-async def until_ready(world: MemoryWorld) -> None:
-    async with asyncio.timeout(300):
-        while world.house is None or not all(link.ready for link in world.house.links.values()):
-            await asyncio.sleep(0.1)
 
 
 @FAULTS
