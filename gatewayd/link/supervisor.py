@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import structlog
 
 from firmware_protocol.codes import Code
-from firmware_protocol.constants import SERVICE_UUID
 from firmware_protocol.hello import HELLO_NONCE_SIZE
 from firmware_protocol.noise import DH_SIZE, KeyPair
 from firmware_protocol.session import GatewaySession
@@ -26,6 +25,7 @@ from gatewayd.link.patience import Patience, radio_patience
 from gatewayd.link.ports import LinkStatus
 from gatewayd.link.radio import RadioCode, RadioError
 from gatewayd.link.relay_channel import RelayChannels
+from gatewayd.link.search import look_for
 from gatewayd.link.slots import ROUND_MS
 from gatewayd.link.troubles import ORDER_PENDING, Troubles
 from gatewayd.stopping import run_apart, until_one_ends
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from gatewayd.link.radio import LockLink, Sighting
     from gatewayd.timekeeping import Clock
 
-SCAN_MS_MAX: Final = 10_000
-"""Longest stay in SCANNING, in milliseconds: a lock advertises at least once a second."""
 CONNECT_MS_MAX: Final = 10_000
 """Longest stay in CONNECTING, in milliseconds. bleak alone would wait 30 s: too long at a door."""
 DROP_MS_MAX: Final = 10_000
@@ -57,6 +55,13 @@ _log = structlog.get_logger()
 
 class LinkSupervisor:
     """One lock's link; implements `ports.BoltMover`."""
+
+    # Of the link that is up, or on its way up.
+    _link: LockLink | None = None
+    _client: LockClient | None = None
+    _carrier: asyncio.Task[None] | None = None
+    _session_ctr: int | None = None
+    _version_floor: int = 0
 
     def __init__(  # noqa: PLR0913 - the seams of a link, each once
         self,
@@ -109,16 +114,6 @@ class LinkSupervisor:
         self._moves = Moves(
             clock=clock, hurry=self._hurry, moved=self._attendance.state_due.set, why_down=self._troubles.why_down
         )
-        self._acts: Mapping[LinkState, Callable[[], Awaitable[LinkEvent]]] = {
-            LinkState.SCANNING: self._scan,
-            LinkState.QUEUEING: self._queue,
-            LinkState.CONNECTING: self._connect,
-            LinkState.DISCOVERING: self._discover,
-            LinkState.HANDSHAKING: self._shake_hands,
-            LinkState.READY: self._serve,
-            LinkState.DROPPING: self._drop,
-            LinkState.BACKING_OFF: self._back_off,
-        }
         self._state = LinkState.IDLE
         self._since = clock.now()
         self._connect_count = 0
@@ -127,11 +122,6 @@ class LinkSupervisor:
         self._heard_at = target.heard_at
         self._sighting: Sighting | None = None
         self._sighted_ms = 0
-        self._link: LockLink | None = None
-        self._client: LockClient | None = None
-        self._carrier: asyncio.Task[None] | None = None
-        self._session_ctr: int | None = None
-        self._version_floor = 0
 
     @property
     def ready(self) -> bool:
@@ -211,10 +201,22 @@ class LinkSupervisor:
     async def _act(self) -> LinkEvent:
         """Do what the state stands for, and return what ended it."""
         try:
-            return await self._acts[self._state]()
+            return await self._acts()[self._state]()
         except (GatewayError, RadioError) as fault:
             await self._troubles.note_fault(fault, self._state)
             return LinkEvent.FAULTED
+
+    def _acts(self) -> Mapping[LinkState, Callable[[], Awaitable[LinkEvent]]]:
+        return {
+            LinkState.SCANNING: self._scan,
+            LinkState.QUEUEING: self._queue,
+            LinkState.CONNECTING: self._connect,
+            LinkState.DISCOVERING: self._discover,
+            LinkState.HANDSHAKING: self._shake_hands,
+            LinkState.READY: self._serve,
+            LinkState.DROPPING: self._drop,
+            LinkState.BACKING_OFF: self._back_off,
+        }
 
     def _enter(self, event: LinkEvent) -> None:
         state = next_state(self._state, event)
@@ -227,9 +229,7 @@ class LinkSupervisor:
     async def _scan(self) -> LinkEvent:
         heard_at, self._heard_at = self._heard_at, None
         try:
-            async with radio_patience(SCAN_MS_MAX, RadioCode.NOT_FOUND):
-                address = self._target.address or heard_at
-                sighting = await self._radio.find(SERVICE_UUID, address, timeout_ms=SCAN_MS_MAX)
+            sighting = await look_for(self._radio, self._target.address, heard_at=heard_at)
         except RadioError as error:
             if error.code == RadioCode.NOT_FOUND and self._had_phone():
                 raise RadioError(RadioCode.HELD, "a phone had it when it was last heard") from error
@@ -351,7 +351,9 @@ class LinkSupervisor:
         self._link = self._client = self._carrier = None
         if carrier is not None and client is not None:
             carrier.cancel()
-            await asyncio.wait({carrier}, timeout=DROP_MS_MAX / 1_000)
+            _, late = await asyncio.wait({carrier}, timeout=DROP_MS_MAX / 1_000)
+            if late:
+                _log.error("link.carrier_hangs", lock=self._target.lock_id.hex())
             await client.farewell(Code.LINK_DOWN)
         if link is not None:
             try:

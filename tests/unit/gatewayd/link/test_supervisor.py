@@ -7,6 +7,7 @@ import itertools
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+from structlog.testing import capture_logs
 
 from firmware_protocol.codes import Code
 from firmware_protocol.constants import (
@@ -24,7 +25,8 @@ from gatewayd.link.machine import LinkState
 from gatewayd.link.outages import OUTAGE_MS
 from gatewayd.link.patience import RADIO_SLACK_MS
 from gatewayd.link.radio import RadioCode, RadioError
-from gatewayd.link.supervisor import CONNECT_MS_MAX, SCAN_MS_MAX, STEADY_MS
+from gatewayd.link.search import REMEMBERED_MS_MAX, SCAN_MS_MAX, look_for
+from gatewayd.link.supervisor import CONNECT_MS_MAX, DROP_MS_MAX, STEADY_MS
 from gatewayd.timekeeping import TimeInterval
 from tests.support.link_home import TRUSTED, LinkHome, move
 from tests.support.scripted_home import ScriptedHome
@@ -611,6 +613,63 @@ def test_a_link_that_does_not_close_does_not_hold_the_next_one_up_for_ever() -> 
             home.lock.hang_up()
             await home.until(lambda: not link.ready)
             await home.until_ready()
+
+    run_virtual(story())
+
+
+def test_a_carrier_that_outlives_its_link_is_told_and_holds_the_next_one_up_for_ten_seconds() -> None:
+    class StubbornRadio(HungRadio):
+        async def connect(self, sighting: Sighting, *, timeout_ms: int) -> LockLink:
+            link = await super().connect(sighting, timeout_ms=timeout_ms)
+            next_value = link.next_value
+
+            async def stay() -> bytes:
+                try:
+                    return await next_value()
+                except asyncio.CancelledError:
+                    await asyncio.sleep(2 * DROP_MS_MAX / 1_000)  # a bug of the radio's
+                    raise
+
+            if self.calls.count("connect") == 1:
+                setattr(link, "next_value", stay)  # noqa: B010 - for mypy: a method
+            return link
+
+    async def story() -> None:
+        home = ScriptedHome()
+        home.link = home.make_link(StubbornRadio(home, "nothing"))
+        with capture_logs() as said:
+            async with home.running() as link:
+                home.lock.mute = True
+                await home.until(lambda: link.status.state is LinkState.DROPPING)
+                begun_ms = now_ms()
+                home.lock.mute = False
+                await home.until_ready()
+                assert DROP_MS_MAX <= now_ms() - begun_ms < 2 * DROP_MS_MAX + SCAN_MS_MAX
+        assert [each["log_level"] for each in said if each["event"] == "link.carrier_hangs"] == ["error"]
+
+    run_virtual(story())
+
+
+def test_a_lock_that_is_not_where_it_answered_last_is_looked_for_anywhere_in_the_same_search() -> None:
+    async def story() -> None:
+        home = ScriptedHome()
+        finds: list[tuple[str | None, int]] = []
+
+        class Deserted(HungRadio):
+            async def find(
+                self, service_uuid: str, address: str | None, *, timeout_ms: int, phone_waiting: bool = False
+            ) -> Sighting:
+                finds.append((address, timeout_ms))
+                if address is not None:
+                    await asyncio.sleep(timeout_ms / 1_000)
+                    raise RadioError(RadioCode.NOT_FOUND)
+                return await super().find(service_uuid, None, timeout_ms=timeout_ms, phone_waiting=phone_waiting)
+
+        assert (await look_for(Deserted(home, ""), None, heard_at="F0:00:00:00:00:09")).rssi_dbm
+        assert finds == [("F0:00:00:00:00:09", REMEMBERED_MS_MAX), (None, SCAN_MS_MAX - REMEMBERED_MS_MAX)]
+        with pytest.raises(RadioError):  # what was set by hand is not given up for what anybody can say
+            await look_for(Deserted(home, ""), "F0:00:00:00:00:08", heard_at="F0:00:00:00:00:09")
+        assert finds[2:] == [("F0:00:00:00:00:08", SCAN_MS_MAX)]
 
     run_virtual(story())
 
