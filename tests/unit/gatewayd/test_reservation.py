@@ -18,6 +18,7 @@ from gatewayd.access.limits import REFUSAL_BURST, REFUSAL_INTERVAL_MS
 from gatewayd.access.lockout import FREE_COUNT, NEVER_REFUSED
 from gatewayd.access.uses import Uses
 from gatewayd.access.verdicts import Denied, Permitted, Repeated
+from gatewayd.reservation import Attempt
 from gatewayd.settings import LimitSettings
 from gatewayd.store import alarms, commands
 from gatewayd.store.lockouts import load_lockout
@@ -74,6 +75,21 @@ def row_of(bench: DecisionBench, bundle: VerifiedBundle) -> commands.SeenCommand
     seen = bench.run(lambda tx: commands.find_seen(tx, bundle.signer_kid, bundle.command.command_id))
     assert isinstance(seen, commands.SeenCommand)
     return seen
+
+
+def test_an_attempt_knows_the_row_that_its_own_transaction_wrote_and_no_other(bench: DecisionBench) -> None:
+    bundle = at_door(bench)
+    attempt, repeated = Attempt(asked=bench.asked(bundle)), Attempt(asked=bench.asked(bundle))
+    decided = bench.run(lambda tx: bench.reservations.attempt(bench.page(tx), attempt))
+    row = row_of(bench, bundle)
+    assert attempt.decided is decided
+    assert attempt.is_row(row)
+    assert not attempt.is_row(replace(row, command_seq=2)), "decided anew, after this one was not kept"
+    assert not attempt.is_row(replace(row, command_sha256=bytes(32))), "other bytes under its id"
+    assert not repeated.is_row(row), "it was never run"
+    assert isinstance(bench.run(lambda tx: bench.reservations.attempt(bench.page(tx), repeated)).verdict, Repeated)
+    assert not repeated.is_row(row)
+    assert not repeated.is_row(replace(row, command_seq=None)), "a refusal's"
 
 
 def test_a_permitted_command_is_reserved_open_with_its_receipt_and_its_entry(bench: DecisionBench) -> None:
