@@ -319,6 +319,7 @@ def test_hostile_broker_injects_objects_of_its_own_making_and_nothing_is_taken(t
     attack(tmp_path, 110, tell)
 
 
+@pytest.mark.no_cover
 def test_hostile_broker_freezes_the_state_and_only_what_needs_the_internet_stops(tmp_path: Path) -> None:
     async def tell(world: MemoryWorld, house: House) -> None:
         frozen = world.office.state(world.home, now_s=world.utc_s(), seq=2)

@@ -59,12 +59,14 @@ def summary(days: float, record: Record) -> str:
     )
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_week_of_a_bad_radio_keeps_every_promise(seed: int) -> None:
     world = live(seed, 7)
     assert len(world.record.incidents) > 8
 
 
+@pytest.mark.no_cover
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("quarter", [1, 2, 3, 4])

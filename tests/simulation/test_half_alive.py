@@ -76,6 +76,7 @@ async def is_whole(world: MemoryWorld, name: str) -> None:
     await world.settled()
 
 
+@pytest.mark.no_cover
 def test_whichever_part_ends_by_mistake_nobody_lives_on_without_it(tmp_path: Path) -> None:
     ended: list[str] = []
 

@@ -63,6 +63,7 @@ async def a_day(world: MemoryWorld, number: int) -> None:
     world.trace.clear()
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "day_count", [50, pytest.param(2_000, marks=[pytest.mark.soak, pytest.mark.timeout(0)], id="soak")]
 )

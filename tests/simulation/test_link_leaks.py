@@ -25,6 +25,7 @@ def _quiet() -> Iterator[None]:
     structlog.reset_defaults()
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "reconnect_count", [1_000, pytest.param(10_000, marks=[pytest.mark.soak, pytest.mark.timeout(0)], id="soak")]
 )

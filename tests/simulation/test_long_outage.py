@@ -68,6 +68,7 @@ async def live_through(bench: UplinkBench, count: int, span_s: int) -> None:
         await bench.append(BATCH_COUNT)
 
 
+@pytest.mark.no_cover
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "count",

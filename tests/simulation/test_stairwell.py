@@ -42,6 +42,7 @@ def p95(values: list[float]) -> float:
     return sorted(values)[int(0.95 * len(values))]
 
 
+@pytest.mark.no_cover
 def test_each_of_64_locks_proves_itself_every_two_minutes_and_within_its_budget() -> None:
     async def story() -> None:
         stairwell = Stairwell(LOCK_COUNT)
@@ -158,6 +159,7 @@ def test_one_bad_lock_costs_the_others_nothing(bad: Callable[[Stairwell, Door], 
     run_virtual(story())
 
 
+@pytest.mark.no_cover
 def test_an_adapter_that_hangs_under_64_locks_is_recovered_for_all() -> None:
     async def story() -> None:
         stairwell = Stairwell(LOCK_COUNT)
@@ -172,6 +174,7 @@ def test_an_adapter_that_hangs_under_64_locks_is_recovered_for_all() -> None:
     run_virtual(story())
 
 
+@pytest.mark.no_cover
 def test_a_lock_more_is_a_megabyte_at_most_its_own_simulated_memory_included() -> None:
     async def story(lock_count: int) -> int:
         tracemalloc.start()

@@ -121,6 +121,7 @@ def test_the_gateways_client_unlocks_and_locks() -> None:
     run_virtual(story())
 
 
+@pytest.mark.no_cover
 def test_a_session_lives_through_a_quiet_day() -> None:
     async def story() -> None:
         home = Home()

@@ -58,6 +58,7 @@ def test_a_lock_that_verifies_gets_keyset_authorities_and_state_and_each_once() 
     run_virtual(story())
 
 
+@pytest.mark.no_cover
 def test_a_newer_state_reaches_the_lock_within_a_minute() -> None:
     async def story() -> None:
         home = verifying_home()

@@ -233,6 +233,7 @@ def test_a_door_that_changes_is_shown_at_once() -> None:
     run_virtual(story())
 
 
+@pytest.mark.no_cover
 def test_a_session_is_renewed_after_a_day_without_anybody_being_told_of_a_loss() -> None:
     async def story() -> None:
         home = LinkHome()
@@ -245,6 +246,7 @@ def test_a_session_is_renewed_after_a_day_without_anybody_being_told_of_a_loss()
     run_virtual(story())
 
 
+@pytest.mark.no_cover
 def test_a_session_is_not_renewed_under_a_moving_bolt() -> None:
     async def story() -> None:
         home = LinkHome()
@@ -261,6 +263,7 @@ def test_a_session_is_not_renewed_under_a_moving_bolt() -> None:
     run_virtual(story())
 
 
+@pytest.mark.no_cover
 def test_a_lock_out_of_reach_is_looked_for_for_ever_and_found_as_soon_as_it_advertises() -> None:
     async def story() -> None:
         home = LinkHome()
@@ -390,6 +393,7 @@ def test_who_waits_at_the_door_ends_one_back_off_and_not_all_that_follow() -> No
 # What is written down.
 
 
+@pytest.mark.no_cover
 def test_short_losses_are_shown_and_long_ones_are_journaled_too() -> None:
     async def story() -> None:
         home = LinkHome()

@@ -8,6 +8,7 @@ from tests.support.failing_calls import Failure, fail_each_call
 from tests.support.power_cuts import cut_often
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_10_000_power_cuts_lose_nothing_that_was_acknowledged_and_double_no_number() -> None:
@@ -20,6 +21,7 @@ def test_100_000_power_cuts_lose_nothing_that_was_acknowledged_and_double_no_num
     assert cut_often(seed=seed, cut_count=25_000) >= 25_000
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("failure", list(Failure))

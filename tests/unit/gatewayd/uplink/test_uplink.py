@@ -221,6 +221,7 @@ class Idle:
         await asyncio.Event().wait()
 
 
+@pytest.mark.no_cover
 def test_after_an_outage_a_thousand_gateways_come_back_within_the_cap_and_not_at_once() -> None:
     async def story() -> None:
         broker = MemoryBroker(Random(1))
