@@ -191,19 +191,7 @@ class House:
             alerts=self.alerts,
             seal=seal,
         )
-        self.request_desk = RequestDesk(
-            gateway_id=identity.gateway_id,
-            roots=base.plan.roots,
-            clock=seams.clock,
-            epochs=self.epochs,
-            trust=base.trust,
-            timekeeper=base.timekeeper,
-            statements=self.statements,
-            recorder=base.recorder,
-            resend=outbox.resend,
-            facts=self._facts,
-            new_report_id=lambda: new_id(seams.entropy),
-        )
+        self.request_desk = self._request_desk(outbox)
         seals = Seals(keys=identity.link_keys, entropy=seams.entropy)
         self.watch.couriers = Couriers(objects=base.trust, log_mail=outbox, ledger=self.ledger, seals=seals, seal=seal)
         outlet = Outlet()
@@ -232,7 +220,27 @@ class House:
             random=seams.random,
             courtesies=() if announcements is None else (announcements.birth_topic,),
         )
-        self._presence = Presence(
+        self._presence = self._shown_presence()
+
+    def _request_desk(self, outbox: Outbox) -> RequestDesk:
+        base, seams = self.base, self.base.seams
+        return RequestDesk(
+            gateway_id=base.plan.identity.gateway_id,
+            roots=base.plan.roots,
+            clock=seams.clock,
+            epochs=self.epochs,
+            trust=base.trust,
+            timekeeper=base.timekeeper,
+            statements=self.statements,
+            recorder=base.recorder,
+            resend=outbox.resend,
+            facts=self._facts,
+            new_report_id=lambda: new_id(seams.entropy),
+        )
+
+    def _shown_presence(self) -> Presence:
+        base = self.base
+        return Presence(
             topics=self.topics,
             boot=base.start.boot,
             log_id=base.journal.log_id,
