@@ -29,6 +29,8 @@ ABORTED_DETAILS: Final = frozenset(
 NO_SLOT_DETAILS: Final = frozenset({"le-connection-concurrent-connection-limit", "Too many links"})
 """What BlueZ says where the controller has no connection left."""
 IN_PROGRESS: Final = "org.bluez.Error.InProgress"
+REFUSED_COUNT_MAX: Final = 3
+"""Scans in a row that are refused as in progress, after which living links are given up for the next."""
 NOT_READY: Final = "org.bluez.Error.NotReady"
 ACCESS_DENIED: Final = "org.freedesktop.DBus.Error.AccessDenied"
 

@@ -28,6 +28,7 @@ from gatewayd.link.bleak_bus import forget_bluez, reaches_bluez
 from gatewayd.link.bleak_faults import (
     FAULTS,
     IN_PROGRESS,
+    REFUSED_COUNT_MAX,
     SCAN_SWITCH_MS_MAX,
     ConnectAbortedError,
     logged_faults,
@@ -96,6 +97,7 @@ class BleakRadio:
         self._listening = Listening(self._open_scan)
         self._seen: dict[str, BLEDevice] = {}
         self._links: set[BleakLockLink] = set()
+        self._refused_count = 0
 
     @classmethod
     def from_settings(cls, backend: str | None, options: Mapping[str, str], adapter: str | None) -> BleakRadio:
@@ -207,12 +209,19 @@ class BleakRadio:
                 await scanner.start()
         except FAULTS as error:
             if isinstance(error, BleakDBusError) and error.dbus_error == IN_PROGRESS:
-                forget_bluez()  # the discovery that it means is one of a connection that bleak has forgotten
+                self._shed_discovery()
             if isinstance(error, TimeoutError) and self._host is not None and not await self._host.answers():
                 raise RadioUnavailable("BlueZ hangs: it does not answer", RadioCode.HOST_HANGS) from error
             if self._has_missed_an_adapter(error):
                 forget_bluez()
             raise unavailable(error) from error
+        self._refused_count = 0
+
+    def _shed_discovery(self) -> None:
+        """End one that bleak has forgotten with its connection; what is busy with another lock is told alike."""
+        self._refused_count += 1
+        if self._refused_count >= REFUSED_COUNT_MAX or all(link.closed for link in self._links):
+            forget_bluez()
 
     def _has_missed_an_adapter(self, error: BaseException) -> bool:
         """Whether bleak knows of none although there is one.

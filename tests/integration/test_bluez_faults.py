@@ -13,6 +13,7 @@ import pytest
 from firmware_protocol.constants import SERVICE_UUID
 from gatewayd.link import bluez as bluez_module
 from gatewayd.link import listening as listening_module
+from gatewayd.link.bleak_faults import REFUSED_COUNT_MAX
 from gatewayd.link.bleak_radio import ABORT_RETRY_COUNT_MAX, BleakRadio
 from gatewayd.link.bluez import RESET_UNIT, RESTART_UNIT
 from gatewayd.link.radio import LockLink, RadioCode, RadioError, RadioUnavailable, Rung
@@ -135,6 +136,19 @@ async def test_b1_a_discovery_that_the_host_remembers_of_a_dead_client_is_shed_w
     objects_asked = bench.bluez.calls.count("GetManagedObjects")
     await bench.connect_again()
     assert bench.bluez.calls.count("GetManagedObjects") == objects_asked + 1  # bleak has a new connection
+
+
+async def test_b1_a_scan_that_is_refused_now_and_then_costs_no_other_lock_its_link(bench: Bench) -> None:
+    link = await bench.connect()
+    bench.fail("StartDiscovery", *[("org.bluez.Error.InProgress", "Operation already in progress")] * 5)
+    for _ in range(REFUSED_COUNT_MAX - 1):
+        with pytest.raises(RadioUnavailable):
+            await bench.radio.find(SERVICE_UUID, LOCK, timeout_ms=PATIENCE_MS)
+    await link.write_value(b"hello")
+    assert await link.next_value() == b"hello"
+    with pytest.raises(RadioUnavailable):
+        await bench.radio.find(SERVICE_UUID, LOCK, timeout_ms=PATIENCE_MS)
+    assert await gone(link) == RadioCode.DISCONNECTED
 
 
 @pytest.mark.parametrize("text", ["Software caused connection abort", "le-connection-abort-by-remote"])
