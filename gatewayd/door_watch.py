@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -42,7 +43,7 @@ class DoorWatch:
         timekeeper: TimeKeeper,
         suspicion: Suspicion,
         alerts: Alerts,
-        show: Callable[[str, bytes], None],
+        show: Callable[[str, Callable[[], bytes]], None],
     ) -> None:
         self._clock = clock
         self._topics = topics
@@ -92,6 +93,10 @@ class DoorWatch:
         self._decays[observed.lock_id] = loop.call_later(max(0, within_s), self._show_state, observed)
 
     def _show_state(self, observed: DoorObserved) -> None:
+        # Made when it is written: a broker that was away would be told the age that it had when it was made.
+        self._show(self._topics.lock_state(observed.lock_id), partial(self._state, observed))
+
+    def _state(self, observed: DoorObserved) -> bytes:
         time = self._timekeeper.interval(observed.observed_at)
         bolt, door, _ = self.bolt(observed.lock_id)
         document = LockState(
@@ -105,7 +110,7 @@ class DoorWatch:
             age_s=self._age_ms(observed) // 1_000,
             stale_after_s=STALE_AFTER_S,
         )
-        self._show(self._topics.lock_state(observed.lock_id), document.to_payload())
+        return document.to_payload()
 
     def forget(self, lock_id: bytes) -> None:
         """A lock is not ours any more: nothing of it stays on show."""
@@ -114,12 +119,12 @@ class DoorWatch:
         if decay is not None:
             decay.cancel()
         for topic in (self._topics.lock_state(lock_id), self._topics.lock_availability(lock_id)):
-            self._show(topic, b"")
+            self._show(topic, bytes)
 
     def on_link_changed(self, change: LinkChanged) -> None:
         """See `LinkListener.on_link_changed`."""
         document = LockAvailability(state="online" if change.ready else "offline", cause=change.code)
-        self._show(self._topics.lock_availability(change.lock_id), document.to_payload())
+        self._show(self._topics.lock_availability(change.lock_id), document.to_payload)
 
     async def on_parcel(self, kind: Parcel, data: bytes) -> Code:
         """See `LinkListener.on_parcel`."""

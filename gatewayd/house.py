@@ -54,7 +54,7 @@ from gatewayd.uplink.supervision import supervise
 from gatewayd.uplink.uplink import Uplink
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from gatewayd.access.freshness import Epoch
     from gatewayd.link.supervisor import LinkSupervisor
@@ -282,9 +282,9 @@ class House:
         shown.show(sorted(self.roll.lock_ids))
         return shown
 
-    def _show_door(self, topic: str, payload: bytes) -> None:
+    def _show_door(self, topic: str, payload: Callable[[], bytes]) -> None:
         # Where entries are sealed, an empty one takes away what an earlier run has left there for everybody.
-        self.board.put(topic, payload if self.base.plan.seal_to is None else b"")
+        self.board.put_living(topic, payload if self.base.plan.seal_to is None else bytes)
 
     def _log_watch(self) -> LogWatch:
         return LogWatch(

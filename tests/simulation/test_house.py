@@ -277,6 +277,22 @@ def test_an_old_state_of_the_door_decays_into_unknown(tmp_path: Path) -> None:
     run_virtual(story())
 
 
+def test_a_broker_that_was_away_is_told_how_old_the_state_of_the_door_is_by_now(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = MemoryWorld(tmp_path, 45)
+        async with world.gateway():
+            await world.settled()
+            world.radio.set_reachable(False)
+            world.broker.stop()
+            await given_time(60)
+            world.broker.start()
+            await given_time(30)
+            state = json.loads(world.broker.retained[world.topics.lock_state(world.home.lock_id)])
+            assert (state["bolt"], state["age_s"] >= 60) == ("locked", True)
+
+    run_virtual(story())
+
+
 def test_the_state_of_a_quiet_door_within_reach_stays_known_at_the_broker(tmp_path: Path) -> None:
     async def story() -> None:
         world = MemoryWorld(tmp_path, 44)
