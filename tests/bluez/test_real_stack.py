@@ -23,9 +23,9 @@ from tests.support.real_home import CONFIG, RealHome
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.bluez.conftest import Phases
     from tests.support.errands import Errand
     from tests.support.guest import Done, Guest
+    from tests.support.guest_phases import Phases
 
 COMMAND_COUNT: Final = 100
 WAIT_S_MAX: Final = 240.0

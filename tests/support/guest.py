@@ -17,7 +17,7 @@ from tests.support.guest_image import build_initramfs, find_kernel
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-BOOT_S_MAX: Final = 60.0
+BOOT_S_MAX: Final = 120.0
 """Longest time to the agent's first word, in seconds: emulated, on a machine that does much else."""
 RUN_S_MAX: Final = 120.0
 """Longest time of a command in the guest unless it says otherwise, in seconds."""
@@ -188,7 +188,8 @@ class Guest:
 
 def _qemu_command(image: Path, initramfs: Path, journal: Path) -> tuple[str, ...]:
     return (
-        *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
+        # Whom the guest talks to on this machine goes first: the lock has to answer in time by its own clock.
+        *("nice", "-n", "5", "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
         *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(MEMORY_MB)),
         *("-kernel", str(image), "-initrd", str(initramfs), "-append", KERNEL_ARGUMENTS, "-serial", "stdio"),
         *("-virtfs", "local,path=/,security_model=none,readonly=on,multidevs=remap,mount_tag=host"),
