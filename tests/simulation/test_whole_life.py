@@ -47,6 +47,8 @@ SHORT: Final = pytest.mark.timeout(600)
 WEEKS: Final = (pytest.mark.soak, pytest.mark.timeout(1_800))
 STAGE_COUNT: Final = 8
 ATTEMPT_COUNT: Final = 11
+AGAIN_S: Final = 3
+"""How soon whoever was turned away at the door asks again, in seconds."""
 COURIER_DAYS: Final = 3
 """So often a phone with coverage carries rights and time in, and the journal out."""
 RESPONDER: Final = OfflineClass.RESPONDER
@@ -107,6 +109,9 @@ class Life:
             return bundles[-1]
 
         visit = await self.world.visit_with(make)
+        if visit.closed is Code.LINK_DOWN:  # they came while the session of the next day was being made
+            await asyncio.sleep(AGAIN_S)
+            visit = await self.world.visit_with(make)
         assert visit.final is Code.DONE, visit
         self.opened.append((command_in(bundles[-1]).command_id, visit.final))
         self.intruders.recorded.append(bundles[-1])
