@@ -28,7 +28,7 @@ BARE: Final = {
     "TZ": "XXX-14",
     "TMPDIR": "/nonexistent",
 }
-KEPT: Final = ("PATH", "PYTHONPATH", "COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
+KEPT: Final = ("PATH", "PYTHONPATH")
 READ_ONLY_SCRATCH: Final = """
 mount --make-rprivate / && mount --bind /tmp /tmp && mount --bind "$0" "$0" && mount -o remount,bind,ro /tmp || exit 99
 ! touch /tmp/carelock-can-write 2>/dev/null && exec "$@"
