@@ -1,4 +1,4 @@
-"""What stands for an entry of a journal whose words were erased (docs/protocol.md §13.9).
+"""What stands for an entry of a journal whose words were erased (docs/protocol.md §13.10).
 
 A central log that has lost its disk must be able to get a gateway's whole tree again. The words are gone for good;
 their hash is handed over in a note that the gateway signs, or the broker on the way could put a hash in the
