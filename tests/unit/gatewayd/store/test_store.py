@@ -119,6 +119,12 @@ async def test_a_work_that_raises_is_rolled_back_alone(store: Store) -> None:
     assert await store.run(names) == ["a", "b"]
 
 
+async def test_a_work_that_raises_and_has_the_transaction_to_itself_leaves_nothing_behind(store: Store) -> None:
+    with pytest.raises(ZeroDivisionError):
+        await store.run(fail)
+    assert await store.run(names) == []
+
+
 async def test_a_work_that_breaks_the_schema_is_our_own_bug_and_alone(store: Store) -> None:
     results = await asyncio.gather(
         store.run(put("a")), store.run(put("a")), store.run(lambda tx: tx.execute("SELEC")), return_exceptions=True
