@@ -13,23 +13,20 @@ from firmware_protocol.constants import OBJECT_SIZE_MAX
 from firmware_protocol.signed import open_signed
 from firmware_protocol.statements import GatewayInfo
 from gatewayd.installer_desk import InstallerDesk
-from gatewayd.provisioning.intake import take_in
 from gatewayd.provisioning.papers import Papers, ProvisioningError
-from gatewayd.store.store import Store
 from simulator.flash import Flash
 from simulator.flash_media import MemoryMedium
 from simulator.lock import SimulatedLock
 from simulator.mechanics import Mechanics
 from simulator.seams import LoopScheduler
 from tests.support.gateway_folder import document_of
-from tests.support.inline_executor import InlineExecutor
 from tests.support.life_world import LifeWorld
 from tests.support.memory_world import MOTOR_MS, NOW_S
 from tests.support.stairwell import Stairwell, address_of
 from tests.support.virtual_loop import run_virtual
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
     from pathlib import Path
 
     from gatewayd.house import House
@@ -80,32 +77,21 @@ class TallHouse(LifeWorld):
     async def opened(self) -> House:
         """Pair the first door as ever, take the papers of the others in, and start."""
         await self.pair()
-        store = Store.open(self.store_path, executor=InlineExecutor())
         old = [each.home for each in self.neighbours[:-1]]
-        try:
-            for part in (old[:31], old[31:]):
-                papers = Papers.model_construct(
-                    keyset=None,
-                    authorities=(),
-                    state=None,
-                    doors=tuple(self.office.door(home) for home in part),
-                    pairing_orders=tuple(self.office.pairing_order(home, now_s=NOW_S) for home in part),
-                )
-                await take_in(
-                    papers,
-                    store,
-                    identity=self.identity,
-                    roots=self.office.root_public_keys,
-                    clock=self.clock,
-                    entropy=self.entropy,
-                    machine_boot=self.machine_boot,
-                )
-        finally:
-            await store.close()
+        await self.take_papers(*(self._papers(part) for part in (old[:31], old[31:])))
         house = await self.start_gateway()
         await asyncio.sleep(2 * Stairwell.ROUND_S)
         self.new.lock.attach_beacon(self.radio.add(self.new.lock, address_of(LOCK_COUNT - 1)))
         return house
+
+    def _papers(self, homes: Sequence[Home]) -> Papers:
+        return Papers.model_construct(
+            keyset=None,
+            authorities=(),
+            state=None,
+            doors=tuple(self.office.door(home) for home in homes),
+            pairing_orders=tuple(self.office.pairing_order(home, now_s=NOW_S) for home in homes),
+        )
 
     def oldest_s(self, house: House) -> float:
         """Return how long ago the door was heard of that has waited longest."""

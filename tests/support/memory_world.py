@@ -147,7 +147,6 @@ class MemoryWorld:
         """Take the home's papers in, as an installer does; make the store if there is none."""
         if not self.store_path.exists():
             await self.make_store()
-        store = Store.open(self.store_path, executor=InlineExecutor())
         papers = Papers.model_construct(
             keyset=self.keyset,
             authorities=(self.office.authority(self.home, PROVIDER, now_s=NOW_S),),
@@ -155,16 +154,22 @@ class MemoryWorld:
             doors=(self.door,),
             pairing_orders=(self.office.pairing_order(self.home, now_s=NOW_S, owner_epoch=owner_epoch),),
         )
+        await self.take_papers(papers)
+
+    async def take_papers(self, *every: Papers) -> None:
+        """Take papers into the store, one after the other, while no daemon has it."""
+        store = Store.open(self.store_path, executor=InlineExecutor())
         try:
-            await take_in(
-                papers,
-                store,
-                identity=self.identity,
-                roots=self.office.root_public_keys,
-                clock=self.clock,
-                entropy=self.entropy,
-                machine_boot=self.machine_boot,
-            )
+            for papers in every:
+                await take_in(
+                    papers,
+                    store,
+                    identity=self.identity,
+                    roots=self.office.root_public_keys,
+                    clock=self.clock,
+                    entropy=self.entropy,
+                    machine_boot=self.machine_boot,
+                )
         finally:
             await store.close()
 
